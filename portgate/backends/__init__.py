@@ -1,0 +1,76 @@
+"""The contract of a backend, and how backends are found.
+
+A backend is a folder `portgate/backends/NAME/` whose `__init__` holds a value `BACKEND: Backend`. Nothing else
+in portgate names a backend. `emit`, `parse` and `transaction` are pure; only the session acts.
+
+The laws (tests/conformance runs them for every backend):
+1 `parse(emit(r))` means `r`. 2 `emit` is stable. 3 `parse` never raises on a real listing: what it can't read is opaque.
+4 each claimed feature is exercised, each lacking one is lowered or diagnosed. 5 after `load`, what is read back
+means `r`. 6 `check` rejects what `load` rejects and changes nothing. 7 a failing `load` leaves the old rules in force.
+8 `load` leaves every foreign object as it was. 9 restoring what was read is the identity. 10 a second apply of
+the same policy is an empty plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol
+
+from portgate.core.capture import Artifact, Reading
+from portgate.core.ruleset import Feature, Ruleset
+
+
+class Session(Protocol):
+    """A live host, through one backend. Errors of every method: PortgateError with 4xx or 5xx diagnostics."""
+
+    def read(self) -> tuple[Reading, ...]:
+        """All rules of the host, everybody's."""
+
+    def check(self, artifact: Artifact) -> None:
+        """Asks the kernel (or the native parser) whether it would take the artifact; changes nothing."""
+
+    def load(self, artifact: Artifact) -> None:
+        """Loads it in one transaction; on failure the old rules stay."""
+
+    def snapshot(self) -> Artifact:
+        """What is ours now, as an artifact whose `load` restores it exactly, also when it is nothing."""
+
+    def generation(self) -> str | None:
+        """A cheap token that changes whenever any rule of the host does, else None."""
+
+
+class Backend(Protocol):
+    """A firewall that portgate can drive. Values of this type are stateless."""
+
+    name: str
+    features: frozenset[Feature]
+    reading_kinds: tuple[str, ...]
+
+    def available(self) -> str | None:
+        """None when this host has it, else why not and what to install."""
+
+    def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
+        """The complete native text that makes `desired` true on a host, whatever was there before of ours."""
+
+    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+        """All rules in the readings of this backend's kinds. Ours are marked as owned."""
+
+    def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
+        """The smallest native text that turns what is ours in `observed` into `desired`; None when there is nothing to do."""
+
+    def session(self) -> Session:
+        """Errors: PortgateError when the host does not have this backend or permission lacks."""
+
+
+def names() -> Iterator[str]:
+    return (module.name for module in iter_modules(__path__) if module.ispkg)
+
+
+def get(name: str) -> Backend:
+    """Errors: KeyError for an unknown name."""
+    if name not in names():
+        raise KeyError(name)
+    backend: Backend = import_module(f"{__name__}.{name}").BACKEND
+    return backend

@@ -1,0 +1,271 @@
+"""Interval algebra over the numbers in packet headers: addresses, ports, protocols, interface names.
+
+Theory
+    Every header field is an unsigned integer, and every question about it is "does it lie in one of
+    these intervals". A set of values is therefore a tuple of closed intervals `((first, last), ...)`,
+    sorted, disjoint and with a gap between neighbours, so that equal sets are equal tuples.
+    Interface names are numbers too: their 15 bytes, padded with NUL, read as a big-endian integer.
+    `wg*` is then an interval like any prefix.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # pure functions; the only use of this module
+
+Interval = tuple[int, int]
+Intervals = tuple[Interval, ...]
+
+PORT_MAX = 0xFFFF
+IFNAME_BYTES = 15
+IFNAME_MAX = (1 << 8 * IFNAME_BYTES) - 1
+
+
+class Family(IntEnum):
+    """The IP family; its value is the version number."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def bits(self) -> int:
+        return 32 if self is Family.IPV4 else 128
+
+    @property
+    def top(self) -> int:
+        """The highest address."""
+        return (1 << self.bits) - 1
+
+
+# IP protocol numbers that a policy can name (IANA "Assigned Internet Protocol Numbers").
+PROTOCOLS: dict[str, int] = {
+    "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33,
+    "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "eigrp": 88, "ospf": 89,
+    "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136, "mpls": 137,
+}  # fmt: skip
+PROTOCOL_NAMES: dict[int, str] = {number: name for name, number in PROTOCOLS.items()}
+ICMP, TCP, UDP, DCCP, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 58, 132, 136
+PORT_PROTOCOLS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
+
+
+def protocol_name(number: int) -> str:
+    return PROTOCOL_NAMES.get(number, str(number))
+
+
+# ------------------------------------------------------------------ intervals
+
+
+def normalize(pairs: Iterable[Interval]) -> Intervals:
+    """The union of any closed intervals (empty ones, first > last, are dropped)."""
+    result: list[Interval] = []
+    for first, last in sorted(pairs):
+        if first > last:
+            continue
+        if result and first <= result[-1][1] + 1:
+            if last > result[-1][1]:
+                result[-1] = (result[-1][0], last)
+        else:
+            result.append((first, last))
+    return tuple(result)
+
+
+def union(*sets: Intervals) -> Intervals:
+    return normalize(pair for one in sets for pair in one)
+
+
+def complement(values: Intervals, top: int) -> Intervals:
+    """All of 0..top that is not in `values`."""
+    result: list[Interval] = []
+    start = 0
+    for first, last in values:
+        if first > start:
+            result.append((start, first - 1))
+        start = last + 1
+    if start <= top:
+        result.append((start, top))
+    return tuple(result)
+
+
+def intersect(left: Intervals, right: Intervals) -> Intervals:
+    result: list[Interval] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        first = max(left[i][0], right[j][0])
+        last = min(left[i][1], right[j][1])
+        if first <= last:
+            result.append((first, last))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(result)
+
+
+def subtract(left: Intervals, right: Intervals) -> Intervals:
+    if not left or not right:
+        return left
+    return intersect(left, complement(right, max(left[-1][1], right[-1][1])))
+
+
+def contains(values: Intervals, value: int) -> bool:
+    index = bisect_right(values, (value, _INFINITY)) - 1
+    return index >= 0 and value <= values[index][1]
+
+
+_INFINITY = 1 << 129
+
+
+# ------------------------------------------------------------------ addresses
+
+
+def parse_address(text: str) -> tuple[Family, int]:
+    """One address. Errors: ValueError."""
+    family = Family.IPV6 if ":" in text else Family.IPV4
+    try:
+        packed = inet_pton(AF_INET6 if family is Family.IPV6 else AF_INET, text)
+    except OSError:
+        raise ValueError(f"not an IP address: {text!r}") from None
+    return family, int.from_bytes(packed, "big")
+
+
+def parse_prefix(text: str) -> tuple[Family, Interval]:
+    """An address, a prefix `10.0.0.0/8` or a range `10.0.0.1-10.0.0.9`, as a closed interval.
+
+    Errors: ValueError, also when host bits are set or a range is inverted.
+    """
+    address, slash, length_text = text.partition("/")
+    if not slash:
+        start_text, dash, end_text = text.partition("-")
+        family, first = parse_address(start_text.strip())
+        if not dash:
+            return family, (first, first)
+        end_family, last = parse_address(end_text.strip())
+        if end_family is not family:
+            raise ValueError(f"the ends of {text!r} are of different families")
+        if last < first:
+            raise ValueError(f"the range {text!r} is inverted")
+        return family, (first, last)
+    family, first = parse_address(address)
+    if not (length_text.isascii() and length_text.isdigit()) or int(length_text) > family.bits:
+        raise ValueError(f"the prefix length of {text!r} is not a number from 0 to {family.bits}")
+    host = (1 << family.bits - int(length_text)) - 1
+    if first & host:
+        fixed = format_interval(family, (first & ~host, first | host))
+        raise ValueError(f"{text!r} has host bits set; the network is {fixed}")
+    return family, (first, first | host)
+
+
+def format_address(family: Family, value: int) -> str:
+    kind = AF_INET if family is Family.IPV4 else AF_INET6
+    return inet_ntop(kind, value.to_bytes(family.bits // 8, "big"))
+
+
+def prefixes(family: Family, interval: Interval) -> Iterator[tuple[int, int]]:
+    """The fewest prefixes that make up an interval, as (network, prefix length), in order."""
+    first, last = interval
+    while first <= last:
+        size = first & -first if first else 1 << family.bits
+        while first + size - 1 > last:
+            size >>= 1
+        yield first, family.bits - size.bit_length() + 1
+        first += size
+
+
+def format_interval(family: Family, interval: Interval) -> str:
+    """`10.0.0.1`, `10.0.0.0/8` or, where it is no prefix, `10.0.0.1-10.0.0.9`."""
+    first, last = interval
+    if first == last:
+        return format_address(family, first)
+    size = last - first + 1
+    if size & (size - 1) == 0 and first % size == 0:
+        return f"{format_address(family, first)}/{family.bits - size.bit_length() + 1}"
+    return f"{format_address(family, first)}-{format_address(family, last)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """Addresses of both families."""
+
+    v4: Intervals = ()
+    v6: Intervals = ()
+
+    @classmethod
+    def of(cls, *texts: str) -> AddressSet:
+        """From addresses, prefixes and ranges. Errors: ValueError."""
+        return cls.gather(parse_prefix(text) for text in texts)
+
+    @classmethod
+    def gather(cls, parts: Iterable[tuple[Family, Interval]]) -> AddressSet:
+        v4: list[Interval] = []
+        v6: list[Interval] = []
+        for family, interval in parts:
+            (v4 if family is Family.IPV4 else v6).append(interval)
+        return cls(normalize(v4), normalize(v6))
+
+    def of_family(self, family: Family) -> Intervals:
+        return self.v4 if family is Family.IPV4 else self.v6
+
+    def __bool__(self) -> bool:
+        return bool(self.v4 or self.v6)
+
+    def __len__(self) -> int:
+        """The number of intervals, not of addresses."""
+        return len(self.v4) + len(self.v6)
+
+    def __or__(self, other: AddressSet) -> AddressSet:
+        return AddressSet(union(self.v4, other.v4), union(self.v6, other.v6))
+
+    def __and__(self, other: AddressSet) -> AddressSet:
+        return AddressSet(intersect(self.v4, other.v4), intersect(self.v6, other.v6))
+
+    def __sub__(self, other: AddressSet) -> AddressSet:
+        return AddressSet(subtract(self.v4, other.v4), subtract(self.v6, other.v6))
+
+    def texts(self) -> Iterator[str]:
+        """`10.0.0.0/8`, `10.0.0.1-10.0.0.9`, ...; IPv4 first."""
+        for interval in self.v4:
+            yield format_interval(Family.IPV4, interval)
+        for interval in self.v6:
+            yield format_interval(Family.IPV6, interval)
+
+
+ANY_ADDRESS = AddressSet(((0, Family.IPV4.top),), ((0, Family.IPV6.top),))
+
+
+# ------------------------------------------------------------------ interface names
+
+
+def interface_interval(pattern: str) -> Interval:
+    """A name (`eth0`) or a prefix of names (`wg*`) as an interval of numbers.
+
+    Errors: ValueError for names that the kernel would refuse (empty, over 15 bytes, `/`, white space).
+    """
+    wildcard = pattern.endswith("*")
+    name = (pattern[:-1] if wildcard else pattern).encode()
+    if len(name) > IFNAME_BYTES or not (name or wildcard):
+        raise ValueError(f"an interface name has 1 to {IFNAME_BYTES} bytes: {pattern!r}")
+    if any(byte <= 0x20 or byte == 0x7F or byte in b"/*\"'\\" for byte in name) or name in (b".", b".."):
+        raise ValueError(f"not a name that an interface can have: {pattern!r}")
+    first = int.from_bytes(name.ljust(IFNAME_BYTES, b"\0"), "big")
+    if not wildcard:
+        return first, first
+    return first, first | (1 << 8 * (IFNAME_BYTES - len(name))) - 1
+
+
+def interface_name(value: int) -> str:
+    """The name that a number stands for; bytes that are no UTF-8 are escaped."""
+    return value.to_bytes(IFNAME_BYTES, "big").rstrip(b"\0").decode(errors="backslashreplace")
+
+
+def interface_pattern(interval: Interval) -> str | None:
+    """`eth0`, `wg*`, or None when the interval is neither one name nor one prefix of names."""
+    first, last = interval
+    if first == last:
+        return interface_name(first)
+    free = (last - first).bit_length()
+    if free % 8 or last - first + 1 != 1 << free or first & (last - first):
+        return None
+    return interface_name(first)[: IFNAME_BYTES - free // 8] + "*"

@@ -1,0 +1,436 @@
+"""Rules, in one form for every backend: what a policy compiles to, and what a host is observed to do.
+
+Theory
+    The words are those of nftables. A `Ruleset` is a set of containers (tables); a container holds chains and
+    named sets; a base chain hangs on a hook with a priority; a rule is one match, side effects, one verdict.
+    A match is a Boolean expression over header fields. It never holds native text: what a parser does not
+    understand becomes `Opaque`, a Boolean of its own, which the engine evaluates both ways.
+
+Rules of this file
+    Frozen values only. Where something came from (`Origin`) is excluded from equality.
+    A test on a field that a packet does not have is false: an IPv6 field on an IPv4 packet. Parsers therefore
+    write the dependencies of a native match out: `tcp dport != 22` is
+    `All((Test(PROTOCOL, tcp), Not(Test(DPORT, 22))))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+from portgate.core.net import IFNAME_MAX, Family, Interval, Intervals
+from portgate.core.policy import Limit
+
+
+class Field(Enum):
+    """A number that a match can test: (name, highest value).
+
+    The ORIGINAL_ fields are those of the packet as it arrived, before any address translation (nft
+    `ct original`); CT_STATE takes the values of `CtState`; DNATED is 1 for a packet whose destination was translated
+    (`ct status dnat`); FAMILY is 4 or 6; the MARKs start at 0; SRC_TYPE and DST_TYPE take `AddressType`.
+    """
+
+    FAMILY = ("family", 255)
+    PROTOCOL = ("protocol", 255)
+    IIF = ("iif", IFNAME_MAX)
+    OIF = ("oif", IFNAME_MAX)
+    SRC4 = ("src4", Family.IPV4.top)
+    SRC6 = ("src6", Family.IPV6.top)
+    DST4 = ("dst4", Family.IPV4.top)
+    DST6 = ("dst6", Family.IPV6.top)
+    SPORT = ("sport", 0xFFFF)
+    DPORT = ("dport", 0xFFFF)
+    ICMP_TYPE = ("icmp-type", 255)
+    ICMP_CODE = ("icmp-code", 255)
+    TCP_FLAGS = ("tcp-flags", 255)
+    CT_STATE = ("ct-state", 4)
+    DNATED = ("dnated", 1)
+    ORIGINAL_SRC4 = ("original-src4", Family.IPV4.top)
+    ORIGINAL_SRC6 = ("original-src6", Family.IPV6.top)
+    ORIGINAL_DST4 = ("original-dst4", Family.IPV4.top)
+    ORIGINAL_DST6 = ("original-dst6", Family.IPV6.top)
+    ORIGINAL_SPORT = ("original-sport", 0xFFFF)
+    ORIGINAL_DPORT = ("original-dport", 0xFFFF)
+    SRC_TYPE = ("src-type", 4)
+    DST_TYPE = ("dst-type", 4)
+    MARK = ("mark", 0xFFFFFFFF)
+    CT_MARK = ("ct-mark", 0xFFFFFFFF)
+
+    def __init__(self, label: str, top: int) -> None:
+        self.label = label
+        self.top = top
+
+
+class CtState(Enum):
+    """Values of CT_STATE. A packet is in exactly one of them."""
+
+    NEW = 0
+    ESTABLISHED = 1
+    RELATED = 2
+    INVALID = 3
+    UNTRACKED = 4
+
+
+class AddressType(Enum):
+    """Values of SRC_TYPE and DST_TYPE (nft `fib saddr type`, iptables `addrtype`)."""
+
+    UNICAST = 0
+    LOCAL = 1
+    BROADCAST = 2
+    MULTICAST = 3
+    OTHER = 4
+
+
+# ------------------------------------------------------------------ matches
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """The field has one of these values."""
+
+    field: Field
+    values: Intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """`field & mask == value`; for marks and TCP flags."""
+
+    field: Field
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The fields, together, are an element of the container's named set."""
+
+    fields: tuple[Field, ...]
+    set_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousLookup:
+    """The fields, together, lie in one of these boxes (one interval a field)."""
+
+    fields: tuple[Field, ...]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """True while the source stays within the limit. Never decidable for one packet.
+
+    `source` is SRC4 or SRC6, counted in the dynamic set `set_name`.
+    """
+
+    source: Field
+    limit: Limit
+    set_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A match that is not understood or can't be decided for a packet.
+
+    Matches with the same key have the same answer for one packet, so the key of a match that consumes something
+    (`limit`, `numgen`) must name its rule. `reason` is said to people: "rate limit", "time of day".
+    """
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every one of them; All(()) is always true."""
+
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """At least one of them; Any(()) is never true."""
+
+    matches: tuple[Match, ...]
+
+
+Match = Test | Bits | Lookup | AnonymousLookup | RateLimit | Opaque | Not | All | Any
+Box = tuple[Interval, ...]
+ALWAYS = All(())
+
+
+# ------------------------------------------------------------------ verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Ends this base chain; later base chains still decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Final, with an answer to the sender. `answer` is the native word for it, "" the backend's usual."""
+
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """On to the next rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Back to the caller, after the jump; in a base chain its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """Like a jump that returns to the caller's caller."""
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dnat:
+    """Translates the destination, and accepts. The first translation of a connection counts.
+
+    `address` None is this host (redirect); an interval of several addresses or ports means that the kernel picks one.
+    """
+
+    family: Family | None
+    address: Interval | None
+    port: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snat:
+    """Translates the source (also masquerade), and accepts. `text` is native."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """To a program in user space, which decides. With `bypass` it passes when no program listens."""
+
+    bypass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A statement that may decide, in a way not understood."""
+
+    text: str
+
+
+PlainVerdict = Accept | Drop | Reject | Continue | Return | Jump | Goto | Dnat | Snat | Queue | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictMap:
+    """Looks the fields up; the verdict of the box in which they lie, else the next rule.
+
+    `set_name` is the container's named map that it came from, "" for one written in the rule.
+    """
+
+    fields: tuple[Field, ...]
+    entries: tuple[tuple[Box, PlainVerdict], ...]
+    set_name: str = ""
+
+
+Verdict = PlainVerdict | VerdictMap
+
+
+# ------------------------------------------------------------------ side effects, in order, before the verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """`field = (field & ~mask) | value`; `value` None: unknown bits."""
+
+    field: Field
+    mask: int
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoTrack:
+    """From here on the packet is CtState.UNTRACKED."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideNote:
+    """A statement that decides nothing (dscp set, ct helper, add @set). Native text."""
+
+    text: str
+
+
+Effect = Log | Counter | SetMark | NoTrack | SideNote
+
+
+# ------------------------------------------------------------------ rules, chains, containers
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a rule stands: its native text, its line in the reading (from 1), the kernel's handle."""
+
+    text: str = ""
+    line: int | None = None
+    handle: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`comment` leads back to a grant (its id) in rules that are ours."""
+
+    match: Match
+    verdict: Verdict
+    effects: tuple[Effect, ...] = ()
+    comment: str = ""
+    origin: Origin = field(default=Origin(), compare=False)
+
+
+class Hook(StrEnum):
+    INGRESS = "ingress"
+    PREROUTING = "prerouting"
+    INPUT = "input"
+    FORWARD = "forward"
+    OUTPUT = "output"
+    POSTROUTING = "postrouting"
+
+
+class ChainKind(StrEnum):
+    FILTER = "filter"
+    NAT = "nat"
+    ROUTE = "route"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Makes a chain a base chain. `default` is its verdict when nothing matches."""
+
+    hook: Hook
+    priority: int
+    default: Accept | Drop | Reject = Accept()
+    kind: ChainKind = ChainKind.FILTER
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    name: str
+    rules: tuple[Rule, ...] = ()
+    base: Base | None = None
+
+
+class Element(NamedTuple):
+    """One box of a named set. `comment` leads back to a grant. `expires`: seconds left, None for ever."""
+
+    box: Box
+    comment: str = ""
+    expires: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """A set of boxes over `fields`, which rules of its container look up. Elements are pairwise disjoint.
+
+    `dynamic`: rules add elements to it, so what it holds later is unknown.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    elements: tuple[Element, ...] = ()
+    dynamic: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What is owned and replaced as a whole: nft table, iptables table, pf anchor, ipfw set.
+
+    **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's.
+    """
+
+    name: str
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    chains: tuple[Chain, ...] = ()
+    sets: tuple[NamedSet, ...] = ()
+    store: str = "nft"
+    owned: bool = False
+
+    def chain(self, name: str) -> Chain | None:
+        return next((one for one in self.chains if one.name == name), None)
+
+    def sets_by_name(self) -> Mapping[str, NamedSet]:
+        return {one.name: one for one in self.sets}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    containers: tuple[Container, ...] = ()
+
+    def base_chains(self, hook: Hook, family: Family) -> Iterator[tuple[Container, Chain, Base]]:
+        """In the order in which a packet visits them. Equal priorities keep the order of the reading."""
+        found = [
+            (container, chain, chain.base)
+            for container in self.containers
+            if family in container.families
+            for chain in container.chains
+            if chain.base is not None and chain.base.hook is hook
+        ]
+        return iter(sorted(found, key=lambda one: one[2].priority))
+
+    def owned(self) -> Ruleset:
+        return Ruleset(tuple(one for one in self.containers if one.owned))
+
+    def foreign(self) -> Ruleset:
+        return Ruleset(tuple(one for one in self.containers if not one.owned))
+
+
+class Feature(StrEnum):
+    """What a ruleset can need of a backend."""
+
+    CONCATENATED_SETS = "sets of address, protocol and port together"
+    ADDRESS_SETS = "sets of addresses"
+    PORT_RANGES = "ranges of ports"
+    INTERFACE_PREFIXES = "interface names with a wildcard"
+    SOURCE_LIMITS = "rate limits for each source"
+    LOG = "logging of matches"
+    REJECT = "reject with an answer"
+    REDIRECT = "port forwarding to this host"
+    DNAT = "port forwarding to another host"
+    OUTBOUND = "rules for outgoing traffic"
+    FORWARDED = "rules for traffic that passes through"
+    DUAL_STACK = "one rule for both families"
+    TIMED_ELEMENTS = "elements that expire by themselves"
