@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 
 class Severity(StrEnum):
+    """How much a diagnostic matters: only an error stops a command."""
+
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
@@ -83,6 +85,7 @@ class PortgateError(Exception):
 
 
 def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Those that stop a command."""
     return tuple(one for one in diagnostics if one.severity is Severity.ERROR)
 
 
@@ -156,6 +159,14 @@ CATALOGUE = _catalogue(
     Kind("PG234", W, "a risky service is open to everybody", "The service was made for trusted networks: it has no or weak authentication, sends secrets in clear text, or is misused to attack others. Say with `from` who needs it, or put it behind a VPN."),
     # ---- 3xx: what a backend can't express (backends/)
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
+    Kind("PG440", N, "the owners of some sockets are not known", "Only root may see which process of another user holds a socket. Everything else about these sockets is known. Run the command as root to see their owners, too."),
+    Kind("PG441", N, "sockets were read from /proc/net", "The kernel did not answer a netlink sock_diag request (old or small kernel, or a sandbox that forbids it). The files in /proc/net list the same sockets, but do not tell which IPv6 sockets take IPv4, nor the device that a socket is bound to."),
+    Kind("PG442", W, "sockets of a protocol could not be seen", "Neither netlink sock_diag nor /proc/net told of the sockets of this protocol, so what listens there is missing from every answer. Loading the kernel module named, or running as root, usually helps."),
+    Kind("PG443", W, "a line of saved socket output was not understood", "The line was left out, so a listener may be missing. Portgate reads the output of `ss -tulpn`; with -n, because names of ports have no fixed number."),
+    Kind("PG444", N, "IPv6 sockets are taken to accept IPv4, too", "This source does not tell whether an IPv6 wildcard socket is IPV6_V6ONLY. Unless an IPv4 socket holds the same port, it is taken to accept both families, which is what Linux does by default."),
+    Kind("PG445", E, "a reading of the host is damaged", "The saved text is not what portgate writes there, so nothing was concluded from it. Take the capture again."),
+    Kind("PG446", E, "not a list of interfaces", "Interfaces are written NAME:ADDRESS/PREFIX,NAME:ADDRESS/PREFIX,... where the first colon ends the name; `eth1:` has no address, `eth1:down` is not up."),
+    Kind("PG447", E, "a kernel setting has a value that it can't have", "The saved text of kernel settings has lines `name = value`. The value of this one is not what the kernel prints there."),
     # ---- 5xx: applying (apply/, sessions)
     # ---- 6xx: findings of the audit (core/audit.py)
     Kind("PG601", W, "listening, and blocked", "A socket listens, and the live rules let no new connection reach it. Either grant its port in the policy, or stop the program if nobody needs it."),

@@ -52,6 +52,7 @@ PORT_PROTOCOLS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
 
 
 def protocol_name(number: int) -> str:
+    """`tcp`; a number that has no name here stays a number."""
     return PROTOCOL_NAMES.get(number, str(number))
 
 
@@ -73,6 +74,7 @@ def normalize(pairs: Iterable[Interval]) -> Intervals:
 
 
 def union(*sets: Intervals) -> Intervals:
+    """What is in any of them."""
     return normalize(pair for one in sets for pair in one)
 
 
@@ -90,6 +92,7 @@ def complement(values: Intervals, top: int) -> Intervals:
 
 
 def intersect(left: Intervals, right: Intervals) -> Intervals:
+    """What is in both."""
     result: list[Interval] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -105,12 +108,14 @@ def intersect(left: Intervals, right: Intervals) -> Intervals:
 
 
 def subtract(left: Intervals, right: Intervals) -> Intervals:
+    """What is in `left` and not in `right`."""
     if not left or not right:
         return left
     return intersect(left, complement(right, max(left[-1][1], right[-1][1])))
 
 
 def contains(values: Intervals, value: int) -> bool:
+    """Whether the value lies in one of the intervals."""
     index = bisect_right(values, (value, _INFINITY)) - 1
     return index >= 0 and value <= values[index][1]
 
@@ -159,6 +164,7 @@ def parse_prefix(text: str) -> tuple[Family, Interval]:
 
 
 def format_address(family: Family, value: int) -> str:
+    """As the standard library writes it; RFC 5952 for IPv6."""
     kind = AF_INET if family is Family.IPV4 else AF_INET6
     return inet_ntop(kind, value.to_bytes(family.bits // 8, "big"))
 

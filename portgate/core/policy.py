@@ -15,6 +15,8 @@ from portgate.core.net import AddressSet
 
 
 class Default(StrEnum):
+    """What happens to traffic that no grant names."""
+
     DROP = "drop"
     REJECT = "reject"
     ACCEPT = "accept"
@@ -46,6 +48,8 @@ class Peer:
 
 
 class Unit(StrEnum):
+    """The time of a rate limit."""
+
     SECOND = "second"
     MINUTE = "minute"
     HOUR = "hour"
@@ -108,6 +112,8 @@ class Forward:
 
 
 class Outcome(StrEnum):
+    """What an expectation says about its traffic."""
+
     ACCEPTED = "accepted"
     BLOCKED = "blocked"
 
@@ -128,6 +134,8 @@ class Expectation:
 
 
 class Containers(StrEnum):
+    """Whether published container ports obey the policy, or are left to the container engine."""
+
     ENFORCE = "enforce"
     IGNORE = "ignore"
 

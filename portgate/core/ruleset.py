@@ -145,6 +145,8 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """True where the match is not."""
+
     match: Match
 
 
@@ -199,6 +201,8 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
+    """To another chain of the container; its return leads back here."""
+
     chain: str
 
 
@@ -265,12 +269,14 @@ Verdict = PlainVerdict | VerdictMap
 
 @dataclass(frozen=True, slots=True)
 class Log:
+    """Writes the packet to the log."""
+
     prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    pass
+    """Counts packets and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +327,8 @@ class Rule:
 
 
 class Hook(StrEnum):
+    """Where in the network stack a base chain hangs."""
+
     INGRESS = "ingress"
     PREROUTING = "prerouting"
     INPUT = "input"
@@ -330,6 +338,8 @@ class Hook(StrEnum):
 
 
 class ChainKind(StrEnum):
+    """What a base chain may do with a packet."""
+
     FILTER = "filter"
     NAT = "nat"
     ROUTE = "route"
@@ -348,6 +358,8 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
+    """Rules in order; a base chain when it hangs on a hook."""
+
     name: str
     rules: tuple[Rule, ...] = ()
     base: Base | None = None
@@ -398,6 +410,8 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
+    """All containers of a host, or those that a policy asks for."""
+
     containers: tuple[Container, ...] = ()
 
     def base_chains(self, hook: Hook, family: Family) -> Iterator[tuple[Container, Chain, Base]]:
