@@ -1,0 +1,59 @@
+"""Which addresses are this host's: what the path of a packet depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from portgate.core.listener import Interface
+from portgate.core.net import Family, Intervals, normalize
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the path needs to know of a host. `interfaces` None: unknown, so packets are taken to be for this host."""
+
+    interfaces: tuple[Interface, ...] | None = None
+
+    def local(self, family: Family) -> Intervals | None:
+        """Its own addresses; () where this family has none."""
+        if self.interfaces is None:
+            return None
+        own = [(a, a) for one in self.interfaces for of, a, _ in one.addresses if of is family]
+        loopback = (127 << 24, (128 << 24) - 1) if family is Family.IPV4 else (1, 1)
+        return normalize([*own, loopback])
+
+    def broadcast(self, family: Family) -> Intervals:
+        """Broadcast addresses of its networks."""
+        if family is Family.IPV6:
+            return ()
+        networks = [
+            address | (1 << 32 - length) - 1
+            for one in self.interfaces or ()
+            for of, address, length in one.addresses
+            if of is family and length < 31
+        ]
+        return normalize([(one, one) for one in [*networks, Family.IPV4.top]])
+
+    def own(self, family: Family) -> Intervals:
+        """Its own addresses; all, where they are unknown."""
+        local = self.local(family)
+        return ((0, family.top),) if local is None else local
+
+    def way_out(self, family: Family, address: int) -> str | None:
+        """The interface whose network holds an address, else None."""
+        best: tuple[int, str] | None = None
+        for one in self.interfaces or ():
+            for of, own, length in one.addresses:
+                shift = family.bits - length
+                if of is family and own >> shift == address >> shift and (best is None or length > best[0]):
+                    best = (length, one.name)
+        return best[1] if best else None
+
+
+MULTICAST: Mapping[Family, Intervals] = {
+    Family.IPV4: ((0xE0 << 24, (0xF0 << 24) - 1),),
+    Family.IPV6: ((0xFF << 120, Family.IPV6.top),),
+}
+
+ANY_HOST = Host()

@@ -1,0 +1,515 @@
+"""One chain of rules as a decision diagram, where some of a packet's fields are known.
+
+Theory
+    A rule answers its verdict inside its match and *continue* outside. A chain composes its rules; a jump is the
+    callee's diagram with *return* read as *continue*; a goto reads both as *return*. What a rule changes and goes on
+    (marks) is carried by its *continue* leaf, and whatever follows is restricted to the new values.
+
+    A match that is not decidable for a packet is a Boolean level below all header fields, one for each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, assert_never
+
+from portgate.core.addresses import MULTICAST, Host
+from portgate.core.decision import LEAF, Diagram, Space, levels
+from portgate.core.net import Family, Intervals, complement, intersect, normalize, prefixes
+from portgate.core.packets import (
+    CT_MARK_BITS,
+    CT_STATE,
+    DOUBTS,
+    DPORT,
+    DST,
+    ICMP_CODE,
+    ICMP_TYPE,
+    IIF,
+    MARK_BITS,
+    OIF,
+    PROTOCOL,
+    SPORT,
+    SRC,
+    TCP_FLAGS,
+)
+from portgate.core.ruleset import (
+    Accept,
+    AddressType,
+    All,
+    AnonymousLookup,
+    Any,
+    Bits,
+    Box,
+    Container,
+    Continue,
+    CtState,
+    Dnat,
+    Drop,
+    Field,
+    Goto,
+    Jump,
+    Lookup,
+    Match,
+    Not,
+    NoTrack,
+    Opaque,
+    PlainVerdict,
+    Queue,
+    RateLimit,
+    Reject,
+    Return,
+    Rule,
+    SetMark,
+    Snat,
+    Test,
+    Unknown,
+    Verdict,
+    VerdictMap,
+)
+
+
+class Place(NamedTuple):
+    """Where a rule stands: the container's index in the ruleset, its chain, the rule's index; -1 is the chain's default."""
+
+    container: int
+    chain: str
+    rule: int
+
+
+class Kind(StrEnum):
+    CONTINUE = "continue"
+    RETURN = "return"
+    ACCEPT = "accept"
+    REJECT = "reject"
+    DROP = "drop"
+
+
+# What is known of a packet at some point of its path: the values that a field may have, one for most. The bits
+# of marks stand under their levels.
+State = tuple[tuple[Field | int, Intervals], ...]
+
+
+class Leaf(NamedTuple):
+    kind: Kind
+    state: State = ()
+    place: Place | None = None
+
+
+def merged(state: State, changes: Iterable[tuple[Field | int, Intervals]]) -> State:
+    together = {**dict(state), **dict(changes)}
+    return tuple(sorted(together.items(), key=lambda item: (isinstance(item[0], int), str(item[0]), item[1])))
+
+
+def exactly(value: int) -> Intervals:
+    return ((value, value),)
+
+
+_PORT_LEVELS: Mapping[Field, int] = {
+    Field.PROTOCOL: PROTOCOL,
+    Field.IIF: IIF,
+    Field.OIF: OIF,
+    Field.SPORT: SPORT,
+    Field.DPORT: DPORT,
+    Field.ORIGINAL_SPORT: SPORT,
+    Field.ORIGINAL_DPORT: DPORT,
+    Field.ICMP_TYPE: ICMP_TYPE,
+    Field.ICMP_CODE: ICMP_CODE,
+    Field.TCP_FLAGS: TCP_FLAGS,
+    Field.CT_STATE: CT_STATE,
+}
+_LEVELS: Mapping[Family, Mapping[Field, int]] = {
+    Family.IPV4: {
+        **_PORT_LEVELS,
+        Field.SRC4: SRC,
+        Field.DST4: DST,
+        Field.ORIGINAL_SRC4: SRC,
+        Field.ORIGINAL_DST4: DST,
+    },
+    Family.IPV6: {
+        **_PORT_LEVELS,
+        Field.SRC6: SRC,
+        Field.DST6: DST,
+        Field.ORIGINAL_SRC6: SRC,
+        Field.ORIGINAL_DST6: DST,
+    },
+}
+_SOURCE = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
+DESTINATION = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
+# Where a translation changes a field, tests on the packet as it arrived still see the old value.
+ORIGINALS = {
+    Field.SRC4: Field.ORIGINAL_SRC4,
+    Field.SRC6: Field.ORIGINAL_SRC6,
+    Field.DST4: Field.ORIGINAL_DST4,
+    Field.DST6: Field.ORIGINAL_DST6,
+    Field.SPORT: Field.ORIGINAL_SPORT,
+    Field.DPORT: Field.ORIGINAL_DPORT,
+}
+_MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: CT_MARK_BITS}
+BOTH: Intervals = ((0, 1),)
+# Chains that run before connection tracking read every packet as invalid.
+UNSEEN = exactly(CtState.INVALID.value)
+
+
+def _mark_bits(field: Field, mask: int, value: int) -> list[tuple[int, int]]:
+    """(level, bit) of each bit in the mask."""
+    return [(_MARKS[field] + bit, value >> 31 - bit & 1) for bit in range(32) if mask >> 31 - bit & 1]
+
+
+def under(doubts: Doubts, diagram: Diagram, state: State) -> Diagram:
+    """The diagram where the mark bits in the state have its values; both values of a bit make it a doubt."""
+    space = doubts.space
+    bits = {key: values for key, values in state if isinstance(key, int)}
+    result = space.restrict(diagram, {level: values[0][0] for level, values in bits.items() if values != BOTH})
+    for level in levels(result) & {level for level, values in bits.items() if values == BOTH}:
+        unknown = doubts.condition(f"bit {level}", "a mark that is not known")
+        result = space.choose(unknown, space.restrict(result, {level: 1}), space.restrict(result, {level: 0}))
+    return result
+
+
+class Doubts:
+    """The Boolean levels of what is not known. The same key is the same level, in every ruleset compared."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._levels: dict[str, int] = {}
+        self._reasons: dict[int, str] = {}
+
+    def level(self, key: str, reason: str) -> int:
+        level = self._levels.get(key)
+        if level is None:
+            level = self._levels[key] = DOUBTS + len(self._levels)
+            self._reasons[level] = reason
+        return level
+
+    def condition(self, key: str, reason: str) -> Diagram:
+        """The set of packets for which it holds."""
+        return self.space.test(self.level(key, reason), exactly(1), 1, self.space.true, self.space.false)
+
+    def reason(self, level: int) -> str:
+        return self._reasons.get(level, "the mark of a connection")
+
+
+def leaf_of(diagram: Diagram) -> Leaf:
+    if not isinstance(diagram.value, Leaf):
+        raise TypeError(f"not a leaf of a path: {diagram.value!r}")
+    return diagram.value
+
+
+def keeping_place(space: Space, leaf: Diagram, after: Diagram) -> Diagram:
+    """Where the next chain merely accepts by default, the rule that accepted before is the one to name."""
+    before, then = leaf_of(leaf), leaf_of(after)
+    if then.kind is Kind.ACCEPT and (then.place is None or then.place.rule < 0):
+        return space.leaf(then._replace(place=before.place))
+    return after
+
+
+KINDS: Mapping[type[PlainVerdict], Kind] = {Accept: Kind.ACCEPT, Drop: Kind.DROP, Reject: Kind.REJECT}
+
+
+# ------------------------------------------------------------------ one chain
+
+
+class ChainEvaluation:
+    """Evaluates the chains of one container where some fields are known."""
+
+    def __init__(
+        self, doubts: Doubts, host: Host, family: Family, container: Container, *, known: State, number: int | None
+    ) -> None:
+        """`number` is the container's index in its ruleset when answers shall name the deciding rule, else None."""
+        self.doubts = doubts
+        self.space = doubts.space
+        self.host = host
+        self.family = family
+        self.container = container
+        self.number = number
+        self.known = {key: values for key, values in known if isinstance(key, Field)}
+        self.sets = container.sets_by_name()
+        self.go_on = self.space.leaf(Leaf(Kind.CONTINUE))
+        self._chains: dict[str, Diagram] = {}
+        self._lookups: dict[tuple[tuple[Field, ...], str], Diagram] = {}
+        self._open: set[str] = set()
+
+    def place(self, chain: str, rule: int) -> Place | None:
+        return None if self.number is None else Place(self.number, chain, rule)
+
+    def chain(self, name: str) -> Diagram:
+        """What the chain answers; *continue* where it falls off its end."""
+        found = self._chains.get(name)
+        if found is None:
+            chain = self.container.chain(name)
+            if chain is None or name in self._open:
+                return self._unknown(f"chain {name}", "a chain that is missing or calls itself")
+            self._open.add(name)
+            rows = [self._rule(rule, name, index) for index, rule in enumerate(chain.rules)]
+            found = self._chains[name] = self._compose([row for row in rows if row is not self.go_on])
+            self._open.remove(name)
+        return found
+
+    def _compose(self, rows: list[Diagram]) -> Diagram:
+        if not any(_continues_changed(self.space, row) for row in rows):
+            return self.space.chain(rows, self.go_on)
+        while len(rows) > 1:
+            folded = [self._then(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
+            rows = folded + rows[len(rows) - len(rows) % 2 :]
+        return rows[0]
+
+    def _then(self, first: Diagram, second: Diagram) -> Diagram:
+        """`second` where `first` continues, under what `first` has changed."""
+        space = self.space
+        going = [leaf for leaf in space.leaves(first) if leaf_of(leaf).kind is Kind.CONTINUE]
+        holes = {leaf: space.leaf(("hole", number)) for number, leaf in enumerate(going)}
+        result = space.rebuild(first, lambda leaf: holes.get(leaf, leaf))
+        for leaf, hole in holes.items():
+            result = space.substitute(result, hole, self._changed(second, leaf_of(leaf).state))
+        return result
+
+    def _changed(self, diagram: Diagram, state: State) -> Diagram:
+        if not state:
+            return diagram
+
+        def add(leaf: Diagram) -> Diagram:
+            value = leaf_of(leaf)
+            return self.space.leaf(value._replace(state=merged(state, value.state)))
+
+        return self.space.rebuild(under(self.doubts, diagram, state), add)
+
+    # -------------------------------------------------------------- rules
+
+    def _rule(self, rule: Rule, chain: str, index: int) -> Diagram:
+        place = self.place(chain, index)
+        verdict = self._verdict(rule.verdict, place, (chain, index))
+        if rule.effects:
+            verdict = self._changed(verdict, self._effects(rule))
+        if verdict is self.go_on:
+            return verdict
+        tests = self._tests(rule.match)
+        if tests is not None:
+            if verdict.level == LEAF:
+                return self.space.box(tests, verdict, self.go_on)
+            return self._guarded(self.space.box(tests, self.space.true, self.space.false), verdict, self.go_on)
+        return self._guarded(self.match(rule.match), verdict, self.go_on)
+
+    def _guarded(self, condition: Diagram, verdict: Diagram, otherwise: Diagram) -> Diagram:
+        """`verdict` on the set `condition`, the leaf `otherwise` elsewhere."""
+        space = self.space
+        inside = verdict if verdict.level == LEAF else space.leaf(("hole", 0))
+        result = space.rebuild(condition, lambda leaf: inside if leaf is space.true else otherwise)
+        return result if inside is verdict else space.substitute(result, inside, verdict)
+
+    def _effects(self, rule: Rule) -> State:
+        changes: dict[Field | int, Intervals] = {}
+        for effect in rule.effects:
+            if isinstance(effect, SetMark):
+                bits = _mark_bits(effect.field, effect.mask, effect.value or 0)
+                changes |= {level: BOTH if effect.value is None else exactly(bit) for level, bit in bits}
+            elif isinstance(effect, NoTrack) and Field.CT_STATE in self.known and self.known[Field.CT_STATE] == UNSEEN:
+                changes[Field.CT_STATE] = exactly(CtState.UNTRACKED.value)
+        return merged((), changes.items())
+
+    def _verdict(self, verdict: Verdict, place: Place | None, rule: tuple[str, int]) -> Diagram:
+        leaf = self.space.leaf
+        match verdict:
+            case Continue():
+                return self.go_on
+            case Accept() | Snat():
+                return leaf(Leaf(Kind.ACCEPT, (), place))
+            case Drop():
+                return leaf(Leaf(Kind.DROP, (), place))
+            case Reject():
+                return leaf(Leaf(Kind.REJECT, (), place))
+            case Return():
+                return leaf(Leaf(Kind.RETURN))
+            case Jump():
+                return self._called(verdict.chain, Kind.CONTINUE)
+            case Goto():
+                return self._called(verdict.chain, Kind.RETURN)
+            case Dnat():
+                return leaf(Leaf(Kind.ACCEPT, self._translated(verdict), place))
+            case Queue():
+                return self._either(f"queue {rule}", "a program that decides", Kind.ACCEPT, Kind.DROP, place)
+            case Unknown():
+                return self._unknown(f"statement {rule} {verdict.text}", verdict.text)
+            case VerdictMap():
+                return self._verdict_map(verdict, place, rule)
+            case _:
+                assert_never(verdict)
+
+    def _called(self, chain: str, returning: Kind) -> Diagram:
+        """A callee's answers, where falling off its end and returning are the caller's `returning`."""
+
+        def back(leaf: Diagram) -> Diagram:
+            value = leaf_of(leaf)
+            if value.kind in (Kind.CONTINUE, Kind.RETURN):
+                return self.space.leaf(value._replace(kind=returning))
+            return leaf
+
+        return self.space.rebuild(self.chain(chain), back)
+
+    def _translated(self, verdict: Dnat) -> State:
+        address = self.host.own(self.family) if verdict.address is None else (verdict.address,)
+        changes: dict[Field | int, Intervals] = {Field.DNATED: exactly(1), DESTINATION[self.family]: address}
+        if verdict.port is not None:
+            changes[Field.DPORT] = (verdict.port,)
+        return merged((), changes.items())
+
+    def _verdict_map(self, verdict: VerdictMap, place: Place | None, rule: tuple[str, int]) -> Diagram:
+        space = self.space
+        holes = {
+            plain: space.leaf(("hole", number))
+            for number, plain in enumerate(dict.fromkeys(v for _, v in verdict.entries))
+        }
+        result = self._boxes(verdict.fields, [(box, holes[plain]) for box, plain in verdict.entries], self.go_on)
+        for plain, hole in holes.items():
+            result = space.substitute(result, hole, self._verdict(plain, place, rule))
+        return result
+
+    def _either(self, key: str, reason: str, one: Kind, other: Kind, place: Place | None = None) -> Diagram:
+        condition = self.doubts.condition(f"{self._here()} {key}", reason)
+        return self._guarded(condition, self.space.leaf(Leaf(one, (), place)), self.space.leaf(Leaf(other, (), place)))
+
+    def _unknown(self, key: str, reason: str) -> Diagram:
+        """It may accept, drop or do nothing."""
+        decided = self._either(key, reason, Kind.ACCEPT, Kind.DROP)
+        return self._guarded(self.doubts.condition(f"{self._here()} {key} decides", reason), decided, self.go_on)
+
+    def _here(self) -> str:
+        return f"{self.container.store} {self.container.name}"
+
+    # -------------------------------------------------------------- matches
+
+    def _tests(self, match: Match) -> list[tuple[int, Intervals, int]] | None:
+        """A conjunction of plain header tests, the usual rule, as the sides of one box; None for anything else."""
+        parts = match.matches if isinstance(match, All) else (match,)
+        sides: dict[int, tuple[int, Intervals, int]] = {}
+        levels_of = _LEVELS[self.family]
+        for part in parts:
+            if not isinstance(part, Test) or part.field in self.known:
+                return None
+            level = levels_of.get(part.field)
+            if level is None or level in sides:
+                return None
+            sides[level] = (level, part.values, part.field.top)
+        return list(sides.values())
+
+    def match(self, match: Match) -> Diagram:
+        """The set of packets that match."""
+        space = self.space
+        match match:
+            case Test():
+                return self.test(match.field, match.values)
+            case Bits():
+                return self._bits(match)
+            case Lookup():
+                return self._lookup(match)
+            case AnonymousLookup():
+                return self._boxes(match.fields, [(box, space.true) for box in match.boxes], space.false)
+            case RateLimit():
+                limit = match.limit
+                key = f"{match.set_name} {match.source.label} {limit.amount}/{limit.unit} burst {limit.burst}"
+                return self.doubts.condition(f"rate limit {key}", "rate limit")
+            case Opaque():
+                return self.doubts.condition(match.key, match.reason)
+            case Not():
+                return space.negation(self.match(match.match))
+            case All():
+                return space.chain([self.match(part) for part in match.matches], space.true)
+            case Any():
+                return space.chain([self.match(part) for part in match.matches], space.false)
+            case _:
+                assert_never(match)
+
+    def test(self, field: Field, values: Intervals) -> Diagram:
+        space = self.space
+        known = self.known.get(field)
+        if known is not None:
+            inside = intersect(known, values)
+            if inside == known:
+                return space.true
+            return (
+                self.doubts.condition(f"{field.label} {values} of {known}", f"which {field.label} it gets")
+                if inside
+                else space.false
+            )
+        level = _LEVELS[self.family].get(field)
+        if level is not None:
+            return space.test(level, values, field.top, space.true, space.false)
+        if field in _MARKS:
+            return space.chain([self._bits(Bits(field, *part)) for part in _as_bits(values)], space.false)
+        if field in (Field.SRC_TYPE, Field.DST_TYPE):
+            return self._address_type(field, values)
+        return space.false  # a field of the other family
+
+    def _bits(self, match: Bits) -> Diagram:
+        space = self.space
+        if match.field not in _MARKS:
+            hits = [(value, value) for value in range(match.field.top + 1) if value & match.mask == match.value]
+            return self.test(match.field, normalize(hits))
+        if match.value & ~match.mask:
+            return space.false
+        bits = _mark_bits(match.field, match.mask, match.value)
+        return space.box([(level, exactly(bit), 1) for level, bit in bits], space.true, space.false)
+
+    def _address_type(self, field: Field, values: Intervals) -> Diagram:
+        host, family = self.host, self.family
+        local = host.local(family)
+        if local is None:
+            return self.doubts.condition(f"{field.label} {values}", "whether the address is this host's")
+        special = normalize([*local, *host.broadcast(family), *MULTICAST[family]])
+        of_type: dict[int, Intervals] = {
+            AddressType.UNICAST.value: complement(special, family.top),
+            AddressType.LOCAL.value: local,
+            AddressType.BROADCAST.value: host.broadcast(family),
+            AddressType.MULTICAST.value: MULTICAST[family],
+        }
+        wanted = normalize(
+            part for first, last in values for kind in range(first, last + 1) for part in of_type.get(kind, ())
+        )
+        return self.test((_SOURCE if field is Field.SRC_TYPE else DESTINATION)[family], wanted)
+
+    def _lookup(self, match: Lookup) -> Diagram:
+        key = (match.fields, match.set_name)
+        found = self._lookups.get(key)
+        if found is None:
+            found = self._lookups[key] = self._read_set(match)
+        return found
+
+    def _read_set(self, match: Lookup) -> Diagram:
+        space = self.space
+        named = self.sets.get(match.set_name)
+        name = f"set {match.set_name} of {self._here()}"
+        if named is None:
+            return self.doubts.condition(f"{name} {match.fields}", f"the set {match.set_name}, which is not known")
+        found = self._boxes(match.fields, [(element.box, space.true) for element in named.elements], space.false)
+        if named.dynamic:
+            found = space.either(
+                found, self.doubts.condition(f"{name} {match.fields}", f"what rules add to the set {match.set_name}")
+            )
+        return found
+
+    def _boxes(self, fields: Sequence[Field], rows: Sequence[tuple[Box, Diagram]], miss: Diagram) -> Diagram:
+        """The leaf of the first box in which the fields lie."""
+        levels_of = _LEVELS[self.family]
+        columns = [levels_of.get(field) for field in fields]
+        if (
+            None not in columns
+            and len(set(columns)) == len(columns)
+            and not any(field in self.known for field in fields)
+        ):
+            sides = [(level, field.top) for level, field in zip(columns, fields, strict=True) if level is not None]
+            return self.space.boxes(sides, rows, miss)
+        return self.space.chain([self._box(fields, box, leaf, miss) for box, leaf in rows], miss)
+
+    def _box(self, fields: Sequence[Field], box: Box, leaf: Diagram, miss: Diagram) -> Diagram:
+        inside = self.match(All(tuple(Test(field, (part,)) for field, part in zip(fields, box, strict=True))))
+        return self._guarded(inside, leaf, miss)
+
+
+def _continues_changed(space: Space, row: Diagram) -> bool:
+    return any(leaf_of(leaf).kind is Kind.CONTINUE and leaf_of(leaf).state for leaf in space.leaves(row))
+
+
+def _as_bits(values: Intervals) -> list[tuple[int, int]]:
+    """Intervals of 32-bit numbers as (mask, value) pairs."""
+    found = [part for interval in values for part in prefixes(Family.IPV4, interval)]
+    return [(0xFFFFFFFF ^ (1 << 32 - length) - 1, network) for network, length in found]

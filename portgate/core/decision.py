@@ -1,0 +1,445 @@
+"""Decision diagrams: one data type for every question about sets of packets. Knows nothing of firewalls.
+
+Theory
+    A diagram is a function from a tuple of numbers (one a *level*) to a value. A node tests one level and holds
+    a partition of that level's whole domain into intervals, each with a child; on every path levels ascend.
+    Nodes are hash-consed, neighbours with the same child are merged, and a node with one child is that child.
+    So equal functions are the same object: equality is `is`, and a difference is found by walking.
+
+    All operations are one: `substitute(a, hole, b)` asks `b` wherever `a` answers `hole`. It is conjunction and
+    disjunction of sets, "the next rule where this one says continue", and "the next chain where this one accepts".
+    It is associative, so a list of n rules is folded as a balanced tree (`chain`), not one by one: that, and
+    intervals instead of bits, is what keeps ten thousand rules under a second.
+
+Rules of this file
+    Diagrams of different spaces never meet. Nothing here is cached beyond the life of its space.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from portgate.core.net import Interval, Intervals, intersect, normalize
+
+LEAF = 1 << 30  # the level of leaves: below every test
+
+
+class Diagram:
+    """A node or a leaf. Made by a `Space` only; compare with `is`.
+
+    **Shape** child i holds for values from cuts[i-1]+1 to cuts[i]; the last one for all above. A leaf has a value.
+    """
+
+    __slots__ = ("children", "cuts", "level", "value")
+
+    def __init__(self, level: int, cuts: tuple[int, ...], children: tuple[Diagram, ...], value: Hashable) -> None:
+        self.level = level
+        self.cuts = cuts
+        self.children = children
+        self.value = value
+
+    def at(self, value: int) -> Diagram:
+        """The child that holds for a value of this node's level."""
+        return self.children[bisect_left(self.cuts, value)]
+
+    def parts(self, top: int) -> Iterator[tuple[Interval, Diagram]]:
+        """The intervals of this node's level, which ends at `top`, with their children."""
+        first = 0
+        for last, child in zip((*self.cuts, top), self.children, strict=True):
+            yield (first, last), child
+            first = last + 1
+
+
+Cube = Mapping[int, Intervals]  # level -> values; a level that is missing is free
+
+
+class Space:
+    """Makes diagrams, and remembers them: the unique table and the results of operations."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[int, tuple[int, ...], tuple[Diagram, ...]], Diagram] = {}
+        self._leaves: dict[Hashable, Diagram] = {}
+        self._substitutions: dict[Diagram, _Substitution] = {}
+        self._leaf_sets: dict[Diagram, frozenset[Diagram]] = {}
+        self.true = self.leaf(True)
+        self.false = self.leaf(False)
+
+    def __len__(self) -> int:
+        """The number of nodes made so far."""
+        return len(self._nodes)
+
+    # -------------------------------------------------------------- making
+
+    def leaf(self, value: Hashable) -> Diagram:
+        found = self._leaves.get(value)
+        if found is None:
+            found = self._leaves[value] = Diagram(LEAF, (), (), value)
+        return found
+
+    def node(self, level: int, cuts: Iterable[int], children: Sequence[Diagram]) -> Diagram:
+        """The node with these children, whose levels must be below; equal neighbours are merged."""
+        kept = [children[0]]
+        kept_cuts: list[int] = []
+        for cut, child in zip(cuts, children[1:], strict=True):
+            if child is not kept[-1]:
+                kept_cuts.append(cut)
+                kept.append(child)
+        return self.unique(level, kept_cuts, kept)
+
+    def unique(self, level: int, cuts: list[int], children: list[Diagram]) -> Diagram:
+        """The node with these children, of which neighbours differ."""
+        if not cuts:
+            return children[0]
+        key = (level, tuple(cuts), tuple(children))
+        found = self._nodes.get(key)
+        if found is None:
+            found = self._nodes[key] = Diagram(*key, None)
+        return found
+
+    def test(self, level: int, values: Intervals, top: int, inside: Diagram, outside: Diagram) -> Diagram:
+        """`inside` where the level has one of the values, else `outside`; both must test lower levels only."""
+        if inside is outside:
+            return inside
+        cuts: list[int] = []
+        children: list[Diagram] = []
+        for first, last in values:
+            if first > 0:
+                cuts.append(first - 1)
+                children.append(outside)
+            cuts.append(last)
+            children.append(inside)
+        if cuts and cuts[-1] == top:
+            cuts.pop()
+        else:
+            children.append(outside)
+        return self.unique(level, cuts, children)
+
+    def box(self, tests: Iterable[tuple[int, Intervals, int]], inside: Diagram, outside: Diagram) -> Diagram:
+        """`inside` where every (level, values, top) holds. Levels differ from each other."""
+        result = inside
+        for level, values, top in sorted(tests, reverse=True):
+            result = self.test(level, values, top, result, outside)
+        return result
+
+    def boxes(
+        self, fields: Sequence[tuple[int, int]], entries: Sequence[tuple[Sequence[Interval], Diagram]], miss: Diagram
+    ) -> Diagram:
+        """The leaf of the first box that holds the packet, else `miss`.
+
+        **Shape** `fields` are (level, top); an entry is (an interval for each field, its leaf).
+        """
+        order = sorted(range(len(fields)), key=lambda index: fields[index][0])
+        sorted_fields = [fields[index] for index in order]
+        rows = [(tuple([box[index] for index in order]), leaf) for box, leaf in entries]
+        found = self._slabs(sorted_fields, rows, 0, miss, {}, 16 * len(rows) + 64)
+        if found is not None:
+            return found
+        return self.chain(
+            [
+                self.box(
+                    [(level, (part,), top) for (level, top), part in zip(sorted_fields, box, strict=True)], leaf, miss
+                )
+                for box, leaf in rows
+            ],
+            miss,
+        )
+
+    def _slabs(
+        self,
+        fields: Sequence[tuple[int, int]],
+        rows: list[tuple[tuple[Interval, ...], Diagram]],
+        depth: int,
+        miss: Diagram,
+        memo: dict[tuple[int, tuple[int, ...]], Diagram],
+        budget: int,
+    ) -> Diagram | None:
+        """Sweeps along one field and recurses into the boxes over each piece; None when the pieces grow too many.
+
+        Quick for real sets, whose boxes are mostly equal or disjoint in each field; the caller has another way.
+        """
+
+        def build(active: tuple[int, ...], depth: int) -> Diagram | None:
+            nonlocal budget
+            if not active:
+                return miss
+            if depth == len(fields):
+                return rows[active[0]][1]
+            key = (depth, active)
+            if key in memo:
+                return memo[key]
+            level, top = fields[depth]
+            cuts: list[int] = []
+            children: list[Diagram] = []
+            for last, members in _sweep([rows[index][0][depth] for index in active], top):
+                budget -= len(members) + 1
+                child = build(tuple([active[member] for member in members]), depth + 1) if budget > 0 else None
+                if child is None:
+                    return None
+                cuts.append(last)
+                children.append(child)
+            result = memo[key] = self.node(level, cuts[:-1], children)
+            return result
+
+        return build(tuple(range(len(rows))), depth)
+
+    # -------------------------------------------------------------- the operation
+
+    def substitute(self, diagram: Diagram, hole: Diagram, other: Diagram) -> Diagram:
+        """`diagram`, but where it answers the leaf `hole`, what `other` answers."""
+        substitution = self._substitutions.get(hole)
+        if substitution is None:
+            substitution = self._substitutions[hole] = _Substitution(hole, self)
+        return substitution.walk(diagram, other)
+
+    def chain(self, diagrams: Sequence[Diagram], hole: Diagram) -> Diagram:
+        """Asks the diagrams in order: the first answer that is not `hole`."""
+        row = list(diagrams)
+        if not row:
+            return hole
+        while len(row) > 1:
+            folded = [self.substitute(row[i], hole, row[i + 1]) for i in range(0, len(row) - 1, 2)]
+            if len(row) % 2:
+                folded.append(row[-1])
+            row = folded
+        return row[0]
+
+    def map_leaves(self, diagram: Diagram, function: Callable[[Hashable], Hashable]) -> Diagram:
+        """The diagram with every leaf's value replaced."""
+        return self.rebuild(diagram, lambda leaf: self.leaf(function(leaf.value)))
+
+    def rebuild(self, diagram: Diagram, leaf: Callable[[Diagram], Diagram]) -> Diagram:
+        """The diagram with every leaf replaced by another leaf."""
+        memo: dict[Diagram, Diagram] = {}
+
+        def walk(node: Diagram) -> Diagram:
+            found = memo.get(node)
+            if found is None:
+                if node.level == LEAF:
+                    found = leaf(node)
+                else:
+                    found = self.node(node.level, node.cuts, [walk(child) for child in node.children])
+                memo[node] = found
+            return found
+
+        return walk(diagram)
+
+    def restrict(self, diagram: Diagram, values: Mapping[int, int]) -> Diagram:
+        """The function that is left when these levels have these values."""
+        if not values:
+            return diagram
+        memo: dict[Diagram, Diagram] = {}
+        last = max(values)
+
+        def walk(node: Diagram) -> Diagram:
+            if node.level > last:
+                return node
+            found = memo.get(node)
+            if found is None:
+                value = values.get(node.level)
+                if value is not None:
+                    found = walk(node.at(value))
+                else:
+                    found = self.node(node.level, node.cuts, [walk(child) for child in node.children])
+                memo[node] = found
+            return found
+
+        return walk(diagram)
+
+    # -------------------------------------------------------------- sets (diagrams with the leaves true and false)
+
+    def both(self, left: Diagram, right: Diagram) -> Diagram:
+        return self.substitute(left, self.true, right)
+
+    def either(self, left: Diagram, right: Diagram) -> Diagram:
+        return self.substitute(left, self.false, right)
+
+    def negation(self, diagram: Diagram) -> Diagram:
+        return self.rebuild(diagram, lambda leaf: self.false if leaf is self.true else self.true)
+
+    def where(self, diagram: Diagram, accept: Callable[[Hashable], bool]) -> Diagram:
+        """The set on which the diagram's value satisfies `accept`."""
+        return self.map_leaves(diagram, accept)
+
+    def choose(self, condition: Diagram, inside: Diagram, outside: Diagram) -> Diagram:
+        """`inside` on the set `condition`, `outside` elsewhere."""
+        there, elsewhere = self.leaf(("hole", 1)), self.leaf(("hole", 0))
+        marked = self.rebuild(condition, lambda leaf: there if leaf is self.true else elsewhere)
+        return self.substitute(self.substitute(marked, there, inside), elsewhere, outside)
+
+    def compare(self, left: Diagram, right: Diagram) -> Diagram:
+        """True where they answer alike, elsewhere the pair of both answers."""
+        memo: dict[tuple[Diagram, Diagram], Diagram] = {}
+
+        def walk(a: Diagram, b: Diagram) -> Diagram:
+            if a is b:
+                return self.true
+            if a.level == b.level == LEAF:
+                return self.leaf((a.value, b.value))
+            found = memo.get((a, b))
+            if found is None:
+                level = min(a.level, b.level)
+                cuts = sorted({*(a.cuts if a.level == level else ()), *(b.cuts if b.level == level else ())})
+                points = [*cuts, cuts[-1] + 1]
+                children = [
+                    walk(a.at(point) if a.level == level else a, b.at(point) if b.level == level else b)
+                    for point in points
+                ]
+                found = memo[a, b] = self.node(level, cuts, children)
+            return found
+
+        return walk(left, right)
+
+    # -------------------------------------------------------------- reading
+
+    def leaves(self, diagram: Diagram) -> frozenset[Diagram]:
+        """Every leaf that some tuple reaches."""
+        found = self._leaf_sets.get(diagram)
+        if found is None:
+            if diagram.level == LEAF:
+                found = frozenset((diagram,))
+            else:
+                found = frozenset().union(*(self.leaves(child) for child in diagram.children))
+            self._leaf_sets[diagram] = found
+        return found
+
+
+class _Substitution:
+    """`Space.substitute` for one hole, memoised by the two diagrams. The inner loop of everything: kept flat."""
+
+    __slots__ = ("_hole", "_memo", "_node", "_unique")
+
+    def __init__(self, hole: Diagram, space: Space) -> None:
+        self._hole = hole
+        self._node = space.node
+        self._unique = space.unique
+        self._memo: dict[tuple[Diagram, Diagram], Diagram] = {}
+
+    def walk(self, a: Diagram, b: Diagram) -> Diagram:
+        if a is self._hole:
+            return b
+        if a.level == LEAF or b is self._hole:
+            return a
+        key = (a, b)
+        found = self._memo.get(key)
+        if found is None:
+            if a.level == b.level:
+                found = self._merge(a, b)
+            elif a.level < b.level:
+                found = self._node(a.level, a.cuts, [self.walk(child, b) for child in a.children])
+            else:
+                found = self._node(b.level, b.cuts, [self.walk(a, child) for child in b.children])
+            self._memo[key] = found
+        return found
+
+    def _merge(self, a: Diagram, b: Diagram) -> Diagram:
+        """Both test the same level: their partitions are merged like sorted lists."""
+        walk, a_children, b_children = self.walk, a.children, b.children
+        a_cuts, b_cuts = (*a.cuts, _ABOVE_ALL), (*b.cuts, _ABOVE_ALL)
+        cuts: list[int] = []
+        children = [walk(a_children[0], b_children[0])]
+        i = j = 0
+        while True:
+            a_cut, b_cut = a_cuts[i], b_cuts[j]
+            cut = a_cut if a_cut < b_cut else b_cut
+            if cut == _ABOVE_ALL:
+                return self._unique(a.level, cuts, children)
+            i += a_cut == cut
+            j += b_cut == cut
+            child = walk(a_children[i], b_children[j])
+            if child is not children[-1]:
+                cuts.append(cut)
+                children.append(child)
+
+
+_ABOVE_ALL = 1 << 129
+
+
+def evaluate(diagram: Diagram, values: Mapping[int, int]) -> Hashable:
+    """The answer for one tuple. Errors: KeyError when a level that decides has no value."""
+    while diagram.level != LEAF:
+        diagram = diagram.at(values[diagram.level])
+    return diagram.value
+
+
+def levels(diagram: Diagram) -> frozenset[int]:
+    """Every level that the diagram tests."""
+    seen: set[Diagram] = set()
+    stack = [diagram]
+    while stack:
+        node = stack.pop()
+        if node.level != LEAF and node not in seen:
+            seen.add(node)
+            stack.extend(node.children)
+    return frozenset(node.level for node in seen)
+
+
+def cubes(diagram: Diagram, leaf: Diagram, tops: Mapping[int, int]) -> Iterator[dict[int, Intervals]]:
+    """Disjoint cubes that make up all tuples that reach `leaf`; intervals with the same child go together."""
+
+    def walk(node: Diagram, cube: dict[int, Intervals]) -> Iterator[dict[int, Intervals]]:
+        if node is leaf:
+            yield dict(cube)
+        elif node.level != LEAF:
+            for child, values in _grouped(node, tops[node.level]):
+                cube[node.level] = values
+                yield from walk(child, cube)
+            del cube[node.level]
+
+    return walk(diagram, {})
+
+
+def _grouped(node: Diagram, top: int) -> Iterator[tuple[Diagram, Intervals]]:
+    groups: dict[Diagram, list[Interval]] = {}
+    for interval, child in node.parts(top):
+        groups.setdefault(child, []).append(interval)
+    return ((child, tuple(intervals)) for child, intervals in groups.items())
+
+
+def widest(diagram: Diagram, leaf: Diagram, cube: Cube, level: int, tops: Mapping[int, int]) -> Intervals:
+    """All values of `level` with which the whole rest of the cube still reaches `leaf` and nothing else."""
+    everything: Intervals = ((0, tops[level]),)
+    memo: dict[Diagram, Intervals] = {}
+
+    def walk(node: Diagram) -> Intervals:
+        if node is leaf:
+            return everything
+        if node.level == LEAF:
+            return ()
+        found = memo.get(node)
+        if found is None:
+            found = memo[node] = here(node) if node.level == level else below(node)
+        return found
+
+    def here(node: Diagram) -> Intervals:
+        return normalize(
+            part for interval, child in node.parts(tops[level]) for part in intersect((interval,), walk(child))
+        )
+
+    def below(node: Diagram) -> Intervals:
+        wanted = cube.get(node.level)
+        result = everything
+        for interval, child in node.parts(tops[node.level]):
+            if wanted is None or intersect((interval,), wanted):
+                result = intersect(result, walk(child))
+                if not result:
+                    break
+        return result
+
+    return walk(diagram)
+
+
+def _sweep(intervals: Sequence[Interval], top: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Pieces of 0..top as (last value, indices of the intervals over the piece, ascending)."""
+    starts: dict[int, list[int]] = {}
+    ends: dict[int, list[int]] = {}
+    for index, (first, last) in enumerate(intervals):
+        starts.setdefault(first, []).append(index)
+        ends.setdefault(last + 1, []).append(index)
+    active: set[int] = set()
+    points = sorted({0, top + 1, *starts, *ends})
+    for point, following in pairwise(points):
+        active.difference_update(ends.get(point, ()))
+        active.update(starts.get(point, ()))
+        yield following - 1, tuple(sorted(active))

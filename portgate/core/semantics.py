@@ -1,0 +1,283 @@
+"""What a ruleset does to packets, as a decision diagram: the exact function from packets to answers.
+
+Theory
+    A rule is a diagram that answers its verdict inside its match and *continue* outside; a chain composes its rules;
+    a jump is the callee's diagram with *return* read as *continue*. A path is a sequence of base chains (by hook,
+    then by priority): where one accepts, the next is asked; drop is final.
+
+    What earlier rules changed (address translation, marks, notrack) is a *state*, carried by the leaf that
+    accepts. The next base chain is built once for each state, with the changed fields known, and put in at that
+    leaf. So a translated port is simply a field with a known value.
+
+    What is not decidable for a packet is a Boolean level of its own, below all header fields, one for each
+    `Opaque.key`. At the end (`_settle`) everything below the header fields becomes one leaf: the answer, when it is the
+    same whatever the doubts are, else *depends* with the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from portgate.core.addresses import ANY_HOST, MULTICAST, Host
+from portgate.core.chains import (
+    DESTINATION,
+    KINDS,
+    ORIGINALS,
+    UNSEEN,
+    ChainEvaluation,
+    Doubts,
+    Kind,
+    Leaf,
+    Place,
+    State,
+    exactly,
+    keeping_place,
+    leaf_of,
+    merged,
+    under,
+)
+from portgate.core.decision import LEAF, Diagram, Space, levels
+from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
+from portgate.core.packets import CT_MARK_BITS, DST, MARK_BITS
+from portgate.core.ruleset import AddressType, Base, Chain, ChainKind, Container, CtState, Field, Hook, Ruleset
+
+CONNTRACK_PRIORITY = -200
+NO_INTERFACE = exactly(0)
+
+
+class Fate(StrEnum):
+    """What becomes of a packet."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    DROP = "drop"
+    DEPENDS = "depends"
+
+
+class Answer(NamedTuple):
+    """The value of a leaf of a settled diagram.
+
+    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on.
+    """
+
+    fate: Fate
+    place: Place | None = None
+    reasons: tuple[str, ...] = ()
+
+
+ACCEPTED = Answer(Fate.ACCEPT)
+DROPPED = Answer(Fate.DROP)
+
+# A new connection as it is asked about: nothing but SYN is set, and connection tracking has not seen it.
+NEW_CONNECTION: Mapping[Field, int] = {Field.CT_STATE: CtState.NEW.value, Field.TCP_FLAGS: 2}
+
+
+# ------------------------------------------------------------------ what is asked
+
+
+class Analysis:
+    """Questions about rulesets in one family, on one host. Diagrams of one analysis can be compared."""
+
+    def __init__(self, family: Family, host: Host = ANY_HOST) -> None:
+        self.family = family
+        self.host = host
+        self.space = Space()
+        self.doubts = Doubts(self.space)
+
+    def inbound(
+        self, ruleset: Ruleset, known: Mapping[Field, int] = NEW_CONNECTION, *, places: bool = False
+    ) -> Diagram:
+        """What becomes of packets that arrive: leaves are `Answer`s, doubts still levels (see `settle`).
+
+        `known` restricts the question to packets with these field values. With `places` the answers name the
+        deciding rule.
+        """
+        return _Path(self, ruleset, places).inbound(known)
+
+    def outbound(
+        self, ruleset: Ruleset, known: Mapping[Field, int] = NEW_CONNECTION, *, places: bool = False
+    ) -> Diagram:
+        """The same for packets that this host sends."""
+        return _Path(self, ruleset, places).outbound(known)
+
+    def settle(self, diagram: Diagram) -> Diagram:
+        """The diagram without doubts: where the answer hangs on them it is `Fate.DEPENDS`, with the reasons."""
+        space = self.space
+        memo: dict[Diagram, Diagram] = {}
+
+        def walk(node: Diagram) -> Diagram:
+            found = memo.get(node)
+            if found is None:
+                if node.level == LEAF:
+                    found = node
+                elif node.level >= CT_MARK_BITS:
+                    found = space.leaf(self._collapse(node))
+                else:
+                    found = space.node(node.level, node.cuts, [walk(child) for child in node.children])
+                memo[node] = found
+            return found
+
+        return walk(diagram)
+
+    def _collapse(self, node: Diagram) -> Answer:
+        answers = sorted((_answer(leaf) for leaf in self.space.leaves(node)), key=str)
+        if len({answer.fate for answer in answers}) == 1:
+            return answers[0]
+        fates = self.space.map_leaves(node, lambda value: value.fate if isinstance(value, Answer) else value)
+        reasons = {self.doubts.reason(level) for level in levels(fates)}
+        return Answer(Fate.DEPENDS, None, tuple(sorted(reasons)))
+
+
+def _answer(leaf: Diagram) -> Answer:
+    if not isinstance(leaf.value, Answer):
+        raise TypeError(f"not a diagram of answers: {leaf.value!r}")
+    return leaf.value
+
+
+class _Path:
+    """Evaluates one ruleset. Everything is memoised by chain and by what is known where it is evaluated."""
+
+    def __init__(self, analysis: Analysis, ruleset: Ruleset, places: bool) -> None:
+        self.analysis = analysis
+        self.space = analysis.space
+        self.family = analysis.family
+        self.ruleset = ruleset
+        self.places = places
+        self.index = {id(container): number for number, container in enumerate(ruleset.containers)}
+        self._after: dict[tuple[Hook, int, State], Diagram] = {}
+
+    # -------------------------------------------------------------- paths
+
+    def inbound(self, known: Mapping[Field, int]) -> Diagram:
+        state = self._start(known, {Field.OIF: NO_INTERFACE})
+        if self.analysis.host.interfaces is None and Field.DST_TYPE not in known:
+            state = merged(state, [(Field.DST_TYPE, exactly(AddressType.LOCAL.value))])
+        return self._answers(self._hook(Hook.INGRESS, state, lambda now: self._hook(Hook.PREROUTING, now, self._route)))
+
+    def outbound(self, known: Mapping[Field, int]) -> Diagram:
+        state = self._start(known, {Field.IIF: NO_INTERFACE})
+        return self._answers(
+            self._hook(Hook.OUTPUT, state, lambda now: self._hook(Hook.POSTROUTING, now, self._accepted))
+        )
+
+    def _start(self, known: Mapping[Field, int], more: Mapping[Field, Intervals]) -> State:
+        values = {field: exactly(value) for field, value in known.items()}
+        originals = {ORIGINALS[field]: value for field, value in values.items() if field in ORIGINALS}
+        fixed = {Field.FAMILY: exactly(self.family), Field.DNATED: exactly(0)}
+        return merged((), {**fixed, **more, **originals, **values}.items())
+
+    def _accepted(self, state: State) -> Diagram:
+        return self.space.leaf(Leaf(Kind.ACCEPT, state))
+
+    def _route(self, state: State) -> Diagram:
+        """The routing decision: packets for this host go to input, others to forward."""
+        host, family, space = self.analysis.host, self.family, self.space
+        local = host.local(family)
+        here = dict(state)
+        target = here.get(DESTINATION[family])
+        if target == host.own(family) or (local is None and here[Field.DNATED] == exactly(0)):
+            return self._input(state)
+        own = normalize([*(local or ()), *host.broadcast(family), *MULTICAST[family]])
+        if target is None:
+            return space.choose(
+                space.test(DST, own, family.top, space.true, space.false), self._input(state), self._forward(state)
+            )
+        if local is not None and intersect(target, own) in (target, ()):
+            return self._input(state) if intersect(target, own) else self._forward(state)
+        unknown = self.analysis.doubts.condition(f"route {target}", "whether the translated address is this host's")
+        return space.choose(unknown, self._input(state), self._forward(state))
+
+    def _input(self, state: State) -> Diagram:
+        return self._hook(Hook.INPUT, state, self._accepted)
+
+    def _forward(self, state: State) -> Diagram:
+        target = dict(state).get(DESTINATION[self.family])
+        name = None
+        if target is not None and target[0][0] == target[-1][1]:
+            name = self.analysis.host.way_out(self.family, target[0][0])
+        out = ((0, Field.OIF.top),) if name is None else (interface_interval(name),)
+        return self._hook(
+            Hook.FORWARD,
+            merged(state, [(Field.OIF, out)]),
+            lambda now: self._hook(Hook.POSTROUTING, now, self._accepted),
+        )
+
+    def _hook(self, hook: Hook, state: State, then: Callable[[State], Diagram]) -> Diagram:
+        chains = tuple(self.ruleset.base_chains(hook, self.family))
+
+        def after(index: int, state: State) -> Diagram:
+            if index == len(chains):
+                return then(state)
+            key = (hook, index, state)
+            found = self._after.get(key)
+            if found is None:
+                diagram = self._base_chain(*chains[index], state)
+                found = self._after[key] = self._where_accepted(diagram, lambda now: after(index + 1, now))
+            return found
+
+        return after(0, state)
+
+    def _where_accepted(self, diagram: Diagram, follow: Callable[[State], Diagram]) -> Diagram:
+        """Puts what follows in where the diagram accepts, for each state in which it does."""
+        space = self.space
+        accepting = [leaf for leaf in space.leaves(diagram) if leaf_of(leaf).kind is Kind.ACCEPT]
+        follows = {leaf: follow(leaf_of(leaf).state) for leaf in accepting}
+        replaced = {leaf: keeping_place(space, leaf, after) for leaf, after in follows.items() if after.level == LEAF}
+        holes = {leaf: space.leaf(("hole", number)) for number, leaf in enumerate(follows) if leaf not in replaced}
+        result = space.rebuild(diagram, lambda leaf: replaced.get(leaf) or holes.get(leaf) or leaf)
+        for leaf, hole in holes.items():
+            result = space.substitute(result, hole, follows[leaf])
+        return result
+
+    def _answers(self, diagram: Diagram) -> Diagram:
+        def answer(value: object) -> Answer:
+            if not isinstance(value, Leaf):
+                raise TypeError(f"not a leaf of a path: {value!r}")
+            return Answer(Fate(value.kind.value), value.place)
+
+        return self.space.map_leaves(diagram, answer)
+
+    # -------------------------------------------------------------- chains
+
+    def _base_chain(self, container: Container, chain: Chain, base: Base, state: State) -> Diagram:
+        here = dict(state)
+        if base.kind is ChainKind.NAT and here[Field.DNATED] == exactly(1):
+            return self._accepted(state)  # the first translation of a connection is the only one
+        before_tracking = base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < CONNTRACK_PRIORITY
+        seen = merged(state, [(Field.CT_STATE, UNSEEN)]) if before_tracking else state
+        evaluation = ChainEvaluation(
+            self.analysis.doubts, self.analysis.host, self.family, container, known=seen, number=self._number(container)
+        )
+        default = Leaf(KINDS[type(base.default)], place=evaluation.place(chain.name, -1))
+        diagram = self._known_marks(evaluation.chain(chain.name), state)
+
+        def end(leaf: Diagram) -> Diagram:
+            value = leaf_of(leaf)
+            if value.kind in (Kind.CONTINUE, Kind.RETURN):
+                value = default._replace(state=value.state)
+            changed = merged(state, value.state) if value.kind is Kind.ACCEPT else ()
+            return self.space.leaf(value._replace(state=changed))
+
+        result = self.space.rebuild(diagram, end)
+        if base.kind is ChainKind.NAT:
+            new = evaluation.test(Field.CT_STATE, exactly(CtState.NEW.value))
+            result = self.space.choose(new, result, self._accepted(state))
+        return result
+
+    def _known_marks(self, diagram: Diagram, state: State) -> Diagram:
+        """Marks are 0 unless a rule has set them; those of a connection that is not new are unknown."""
+        here = dict(state)
+        first = {MARK_BITS + bit: 0 for bit in range(32)}
+        if here.get(Field.CT_STATE) == exactly(CtState.NEW.value):
+            first |= {CT_MARK_BITS + bit: 0 for bit in range(32)}
+        bits = {key: value for key, value in here.items() if isinstance(key, int)}
+        return under(
+            self.analysis.doubts,
+            diagram,
+            merged(tuple((level, exactly(value)) for level, value in first.items()), bits.items()),
+        )
+
+    def _number(self, container: Container) -> int | None:
+        return self.index[id(container)] if self.places else None
