@@ -77,6 +77,10 @@ class PortgateError(Exception):
         super().__init__("; ".join(f"{one.code}: {one.detail}" for one in diagnostics))
         self.diagnostics = diagnostics
 
+    def __reduce__(self) -> tuple[type[PortgateError], tuple[Diagnostic, ...]]:
+        """So that it survives the way out of a child process."""
+        return type(self), self.diagnostics
+
     @property
     def exit_code(self) -> int:
         """2: the command line or a policy is wrong; 3: the host could not be read or changed; 4: our bug."""
@@ -159,6 +163,9 @@ CATALOGUE = _catalogue(
     Kind("PG234", W, "a risky service is open to everybody", "The service was made for trusted networks: it has no or weak authentication, sends secrets in clear text, or is misused to attack others. Say with `from` who needs it, or put it behind a VPN."),
     # ---- 3xx: what a backend can't express (backends/)
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
+    Kind("PG420", E, "not a capture", "The file given as the host is not one that `portgate capture` writes. Captures are JSON with a schema number; a capture of plain saved output is made with `portgate capture --from KIND=FILE -o host.json`."),
+    Kind("PG421", W, "a part of the host could not be read", "What is missing here is missing in every answer. Most often root is needed, or a program is not installed; the detail says which."),
+    Kind("PG422", E, "no backend can read or change this host", "portgate drives a firewall that the host has. None of its backends is usable here; `portgate backends` says why for each of them."),
     Kind("PG440", N, "the owners of some sockets are not known", "Only root may see which process of another user holds a socket. Everything else about these sockets is known. Run the command as root to see their owners, too."),
     Kind("PG441", N, "sockets were read from /proc/net", "The kernel did not answer a netlink sock_diag request (old or small kernel, or a sandbox that forbids it). The files in /proc/net list the same sockets, but do not tell which IPv6 sockets take IPv4, nor the device that a socket is bound to."),
     Kind("PG442", W, "sockets of a protocol could not be seen", "Neither netlink sock_diag nor /proc/net told of the sockets of this protocol, so what listens there is missing from every answer. Loading the kernel module named, or running as root, usually helps."),
@@ -168,6 +175,16 @@ CATALOGUE = _catalogue(
     Kind("PG446", E, "not a list of interfaces", "Interfaces are written NAME:ADDRESS/PREFIX,NAME:ADDRESS/PREFIX,... where the first colon ends the name; `eth1:` has no address, `eth1:down` is not up."),
     Kind("PG447", E, "a kernel setting has a value that it can't have", "The saved text of kernel settings has lines `name = value`. The value of this one is not what the kernel prints there."),
     # ---- 5xx: applying (apply/, sessions)
+    Kind("PG520", E, "the state directory cannot be used", "Before anything is touched, portgate makes sure that it can record what it does. The directory must belong to the user who applies, be on a writable file system with free space, and no part of it may be a symbolic link that somebody else made. PORTGATE_STATE_DIR names another."),
+    Kind("PG521", E, "another apply holds the lock", "Applies to one host run one after the other. The one that holds the lock did not finish in time; look whether it waits for an answer."),
+    Kind("PG522", E, "what was loaded does not do what the policy says; the old rules are back", "After loading, portgate reads the host again and compares. The live rules did not mean what was asked for, or could not be read, so it restored what was there before."),
+    Kind("PG523", E, "the old rules could not be restored", "A step of the apply failed, and so did putting the old rules back. The host may have any of the two rule sets, or parts of them: look with `portgate status` and apply again."),
+    Kind("PG524", W, "the rules are loaded, but the record of it could not be written", "The host enforces the new rules. Only the note of it in the state directory is missing, so the next apply compares in full instead of taking the short cut."),
+    # ---- 59x: the sandbox (sandbox/)
+    Kind("PG590", E, "no network namespace can be made", "The sandbox is a network namespace of its own. The kernel grants one to root, and to other users where user namespaces are allowed; containers and hardened systems often forbid both."),
+    Kind("PG591", E, "a process of the sandbox ended unexpectedly", "What happens in the sandbox is done by child processes, which report to portgate. One ended without a report: it was killed, or memory ran out."),
+    Kind("PG592", E, "a program failed in the sandbox", "The sandbox is built with `ip` (iproute2), and rules are loaded into it with the tools of their firewall. One of these is missing or refused; the detail quotes what it said."),
+    Kind("PG593", E, "a packet sent in the sandbox never arrived", "Every packet is counted when it arrives, before any rule. A lost one says nothing about the rules, so no result is given. Routing may have refused its source address, or the machine is overloaded."),
     # ---- 6xx: findings of the audit (core/audit.py)
     Kind("PG601", W, "listening, and blocked", "A socket listens, and the live rules let no new connection reach it. Either grant its port in the policy, or stop the program if nobody needs it."),
     Kind("PG602", W, "listening and reachable, but the policy does not allow it", "The live rules let packets through to this listener that the policy does not allow. Apply the policy, or grant the port."),
