@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portgate.core.listener import Interface
-from portgate.core.net import Family, Intervals, normalize
+from portgate.core.net import Family, Intervals, contains, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,24 @@ class Host:
         """Its own addresses; all, where they are unknown."""
         local = self.local(family)
         return ((0, family.top),) if local is None else local
+
+    def is_local(self, family: Family, address: int) -> bool:
+        """Whether packets to this address are for this host; true where its addresses are unknown."""
+        own = normalize([*self.own(family), *self.broadcast(family), *MULTICAST[family]])
+        return contains(own, address)
+
+    def address_of(self, interface: str, family: Family) -> int | None:
+        """The first address of an interface, else None."""
+        return next(
+            (
+                address
+                for one in self.interfaces or ()
+                if one.name == interface
+                for of, address, _ in one.addresses
+                if of is family
+            ),
+            None,
+        )
 
     def way_out(self, family: Family, address: int) -> str | None:
         """The interface whose network holds an address, else None."""

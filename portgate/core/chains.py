@@ -54,6 +54,7 @@ from portgate.core.ruleset import (
     Not,
     NoTrack,
     Opaque,
+    Place,
     PlainVerdict,
     Queue,
     RateLimit,
@@ -67,14 +68,6 @@ from portgate.core.ruleset import (
     Verdict,
     VerdictMap,
 )
-
-
-class Place(NamedTuple):
-    """Where a rule stands: the container's index in the ruleset, its chain, the rule's index; -1 is the chain's default."""
-
-    container: int
-    chain: str
-    rule: int
 
 
 class Kind(StrEnum):
@@ -280,7 +273,7 @@ class ChainEvaluation:
         place = self.place(chain, index)
         verdict = self._verdict(rule.verdict, place, (chain, index))
         if rule.effects:
-            verdict = self._changed(verdict, self._effects(rule))
+            verdict = self._changed(verdict, self.effects(rule))
         if verdict is self.go_on:
             return verdict
         tests = self._tests(rule.match)
@@ -297,7 +290,8 @@ class ChainEvaluation:
         result = space.rebuild(condition, lambda leaf: inside if leaf is space.true else otherwise)
         return result if inside is verdict else space.substitute(result, inside, verdict)
 
-    def _effects(self, rule: Rule) -> State:
+    def effects(self, rule: Rule) -> State:
+        """What the rule changes of a packet and of what is known of it."""
         changes: dict[Field | int, Intervals] = {}
         for effect in rule.effects:
             if isinstance(effect, SetMark):
@@ -325,7 +319,7 @@ class ChainEvaluation:
             case Goto():
                 return self._called(verdict.chain, Kind.RETURN)
             case Dnat():
-                return leaf(Leaf(Kind.ACCEPT, self._translated(verdict), place))
+                return leaf(Leaf(Kind.ACCEPT, self.translated(verdict), place))
             case Queue():
                 return self._either(f"queue {rule}", "a program that decides", Kind.ACCEPT, Kind.DROP, place)
             case Unknown():
@@ -346,7 +340,8 @@ class ChainEvaluation:
 
         return self.space.rebuild(self.chain(chain), back)
 
-    def _translated(self, verdict: Dnat) -> State:
+    def translated(self, verdict: Dnat) -> State:
+        """What a translation changes."""
         address = self.host.own(self.family) if verdict.address is None else (verdict.address,)
         changes: dict[Field | int, Intervals] = {Field.DNATED: exactly(1), DESTINATION[self.family]: address}
         if verdict.port is not None:
@@ -363,6 +358,14 @@ class ChainEvaluation:
         for plain, hole in holes.items():
             result = space.substitute(result, hole, self._verdict(plain, place, rule))
         return result
+
+    def looked_up(self, verdict: VerdictMap) -> PlainVerdict:
+        """The verdict of the first box that holds for certain, else Continue."""
+        for box, plain in verdict.entries:
+            tests = tuple(Test(field, (part,)) for field, part in zip(verdict.fields, box, strict=True))
+            if self.match(All(tests)) is self.space.true:
+                return plain
+        return Continue()
 
     def _either(self, key: str, reason: str, one: Kind, other: Kind, place: Place | None = None) -> Diagram:
         condition = self.doubts.condition(f"{self._here()} {key}", reason)

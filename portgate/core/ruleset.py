@@ -408,11 +408,24 @@ class Container:
         return {one.name: one for one in self.sets}
 
 
+class Place(NamedTuple):
+    """Where a rule stands: the index of its container, its chain, its index there; -1 is the chain's default."""
+
+    container: int
+    chain: str
+    rule: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """All containers of a host, or those that a policy asks for."""
 
     containers: tuple[Container, ...] = ()
+
+    def rule(self, place: Place) -> Rule | None:
+        """The rule at a place; None for a chain's default."""
+        chain = self.containers[place.container].chain(place.chain)
+        return None if place.rule < 0 or chain is None else chain.rules[place.rule]
 
     def base_chains(self, hook: Hook, family: Family) -> Iterator[tuple[Container, Chain, Base]]:
         """In the order in which a packet visits them. Equal priorities keep the order of the reading."""

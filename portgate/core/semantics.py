@@ -30,7 +30,6 @@ from portgate.core.chains import (
     Doubts,
     Kind,
     Leaf,
-    Place,
     State,
     exactly,
     keeping_place,
@@ -41,7 +40,7 @@ from portgate.core.chains import (
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
 from portgate.core.packets import CT_MARK_BITS, DST, MARK_BITS
-from portgate.core.ruleset import AddressType, Base, Chain, ChainKind, Container, CtState, Field, Hook, Ruleset
+from portgate.core.ruleset import AddressType, Base, Chain, ChainKind, Container, CtState, Field, Hook, Place, Ruleset
 
 CONNTRACK_PRIORITY = -200
 NO_INTERFACE = exactly(0)
@@ -56,15 +55,24 @@ class Fate(StrEnum):
     DEPENDS = "depends"
 
 
+class Landing(NamedTuple):
+    """A translated destination. `port` None: the port stays. Several addresses: one of them."""
+
+    addresses: Intervals
+    port: int | None
+
+
 class Answer(NamedTuple):
     """The value of a leaf of a settled diagram.
 
-    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on.
+    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on;
+    `landing` is where an accepted packet goes whose destination was translated.
     """
 
     fate: Fate
     place: Place | None = None
     reasons: tuple[str, ...] = ()
+    landing: Landing | None = None
 
 
 ACCEPTED = Answer(Fate.ACCEPT)
@@ -122,18 +130,26 @@ class Analysis:
         return walk(diagram)
 
     def _collapse(self, node: Diagram) -> Answer:
-        answers = sorted((_answer(leaf) for leaf in self.space.leaves(node)), key=str)
-        if len({answer.fate for answer in answers}) == 1:
+        answers = sorted((answer_of(leaf) for leaf in self.space.leaves(node)), key=str)
+        if len({(answer.fate, answer.landing) for answer in answers}) == 1:
             return answers[0]
-        fates = self.space.map_leaves(node, lambda value: value.fate if isinstance(value, Answer) else value)
+        fates = self.space.rebuild(node, lambda leaf: self.space.leaf(answer_of(leaf).fate))
         reasons = {self.doubts.reason(level) for level in levels(fates)}
         return Answer(Fate.DEPENDS, None, tuple(sorted(reasons)))
 
 
-def _answer(leaf: Diagram) -> Answer:
+def answer_of(leaf: Diagram) -> Answer:
+    """The answer that a leaf holds."""
     if not isinstance(leaf.value, Answer):
         raise TypeError(f"not a diagram of answers: {leaf.value!r}")
     return leaf.value
+
+
+def before_tracking(base: Base) -> bool:
+    """Whether packets reach a base chain before connection tracking has seen them."""
+    return base.hook is Hook.INGRESS or (
+        base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < CONNTRACK_PRIORITY
+    )
 
 
 class _Path:
@@ -235,9 +251,16 @@ class _Path:
         def answer(value: object) -> Answer:
             if not isinstance(value, Leaf):
                 raise TypeError(f"not a leaf of a path: {value!r}")
-            return Answer(Fate(value.kind.value), value.place)
+            return Answer(Fate(value.kind.value), value.place, (), self._landing(value.state))
 
         return self.space.map_leaves(diagram, answer)
+
+    def _landing(self, state: State) -> Landing | None:
+        here = dict(state)
+        if here.get(Field.DNATED) != exactly(1):
+            return None
+        port = here.get(Field.DPORT)
+        return Landing(here[DESTINATION[self.family]], None if port is None else port[0][0])
 
     # -------------------------------------------------------------- chains
 
@@ -245,8 +268,7 @@ class _Path:
         here = dict(state)
         if base.kind is ChainKind.NAT and here[Field.DNATED] == exactly(1):
             return self._accepted(state)  # the first translation of a connection is the only one
-        before_tracking = base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < CONNTRACK_PRIORITY
-        seen = merged(state, [(Field.CT_STATE, UNSEEN)]) if before_tracking else state
+        seen = merged(state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else state
         evaluation = ChainEvaluation(
             self.analysis.doubts, self.analysis.host, self.family, container, known=seen, number=self._number(container)
         )

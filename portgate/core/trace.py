@@ -1,0 +1,297 @@
+"""Which rule decides a packet: for one packet every step of its way, for many just the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.chains import (
+    DESTINATION,
+    KINDS,
+    ORIGINALS,
+    UNSEEN,
+    ChainEvaluation,
+    Doubts,
+    Kind,
+    State,
+    exactly,
+    merged,
+    under,
+)
+from portgate.core.decision import LEAF, Space
+from portgate.core.decision import levels as levels_of
+from portgate.core.net import Family
+from portgate.core.packets import (
+    CT_MARK_BITS,
+    CT_STATE,
+    DPORT,
+    DST,
+    ICMP_CODE,
+    ICMP_TYPE,
+    IIF,
+    MARK_BITS,
+    OIF,
+    PROTOCOL,
+    SPORT,
+    SRC,
+    TCP_FLAGS,
+    Packet,
+)
+from portgate.core.ruleset import (
+    Accept,
+    AddressType,
+    Base,
+    Chain,
+    ChainKind,
+    Container,
+    Continue,
+    CtState,
+    Dnat,
+    Drop,
+    Field,
+    Goto,
+    Hook,
+    Jump,
+    Place,
+    PlainVerdict,
+    Queue,
+    Reject,
+    Return,
+    Rule,
+    Ruleset,
+    Snat,
+    Unknown,
+    VerdictMap,
+)
+from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a packet. `place` of the deciding rule, None where no rule of any hook was asked."""
+
+    packet: Packet
+    answer: Answer
+
+    @property
+    def place(self) -> Place | None:
+        return self.answer.place
+
+
+def decide(ruleset: Ruleset, packets: Sequence[Packet], host: Host = ANY_HOST) -> tuple[Decision, ...]:
+    """The answer for each packet, in order. A packet that names an outgoing interface only is one that the host sends."""
+    deciders: dict[tuple[Family, bool, CtState], _Decider] = {}
+
+    def decider(packet: Packet) -> _Decider:
+        key = (packet.family, _leaves_host(packet), packet.ct_state)
+        if key not in deciders:
+            deciders[key] = _Decider(ruleset, host, *key)
+        return deciders[key]
+
+    return tuple(Decision(packet, decider(packet).answer(packet)) for packet in packets)
+
+
+def _leaves_host(packet: Packet) -> bool:
+    return bool(packet.oif) and not packet.iif
+
+
+class _Decider:
+    """All answers for one family, direction and state, as one diagram that is then walked for each packet."""
+
+    def __init__(self, ruleset: Ruleset, host: Host, family: Family, outbound: bool, state: CtState) -> None:
+        self._analysis = Analysis(family, host)
+        self._host = host
+        ask = self._analysis.outbound if outbound else self._analysis.inbound
+        self._diagram = self._analysis.settle(ask(ruleset, {Field.CT_STATE: state.value}, places=True))
+
+    def answer(self, packet: Packet) -> Answer:
+        levels = packet.levels()
+        if packet.dst is None:
+            address = self._host.address_of(packet.iif, packet.family)
+            if address is None:
+                return self._for_any_destination(levels)
+            levels[DST] = address
+        node = self._diagram
+        while node.level != LEAF:
+            node = node.at(levels[node.level])
+        return answer_of(node)
+
+    def _for_any_destination(self, levels: Mapping[int, int]) -> Answer:
+        """The interface's address is not known: the answer, if it is the same for all addresses."""
+        space: Space = self._analysis.space
+        left = space.restrict(self._diagram, {level: value for level, value in levels.items() if level != DST})
+        answers = {answer_of(leaf) for leaf in space.leaves(left)}
+        if len({answer.fate for answer in answers}) == 1:
+            return min(answers, key=str)
+        return Answer(Fate.DEPENDS, None, ("the address that the packet is sent to",))
+
+
+# ------------------------------------------------------------------ one packet, step by step
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rule, or a chain's default (`place.rule` is -1), that had a say. `outcome` is its verdict in words."""
+
+    hook: Hook
+    place: Place
+    outcome: str
+    doubt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A packet's way through the rules, and its end."""
+
+    decision: Decision
+    steps: tuple[Step, ...]
+
+
+def trace(ruleset: Ruleset, packet: Packet, host: Host = ANY_HOST) -> Trace:
+    """Every rule that matches the packet, hook by hook, in the order in which the kernel visits them."""
+    walk = _Walk(ruleset, packet, host)
+    walk.path()
+    return Trace(decide(ruleset, [packet], host)[0], tuple(walk.steps))
+
+
+_PACKET_FIELDS: Mapping[Family, Mapping[Field, int]] = {
+    Family.IPV4: {Field.SRC4: SRC, Field.DST4: DST},
+    Family.IPV6: {Field.SRC6: SRC, Field.DST6: DST},
+}
+_OTHER_FIELDS: Mapping[Field, int] = {
+    Field.PROTOCOL: PROTOCOL,
+    Field.IIF: IIF,
+    Field.OIF: OIF,
+    Field.SPORT: SPORT,
+    Field.DPORT: DPORT,
+    Field.ICMP_TYPE: ICMP_TYPE,
+    Field.ICMP_CODE: ICMP_CODE,
+    Field.TCP_FLAGS: TCP_FLAGS,
+    Field.CT_STATE: CT_STATE,
+}
+
+
+class _Walk:
+    """Leads one packet through the rules. What may match is noted as such, and the walk goes on past it."""
+
+    def __init__(self, ruleset: Ruleset, packet: Packet, host: Host) -> None:
+        self.ruleset = ruleset
+        self.packet = packet
+        self.host = host
+        self.steps: list[Step] = []
+        self._doubts = Doubts(Space())
+        self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
+        self._state = self._as_it_arrives()
+
+    def _as_it_arrives(self) -> State:
+        family, levels = self.packet.family, self.packet.levels()
+        values = {
+            field: exactly(levels[level])
+            for field, level in {**_PACKET_FIELDS[family], **_OTHER_FIELDS}.items()
+            if not (level == DST and self.packet.dst is None)
+        }
+        address = self.host.address_of(self.packet.iif, family)
+        if self.packet.dst is None and address is not None:
+            values[DESTINATION[family]] = exactly(address)
+        elif self.packet.dst is None and self.host.interfaces is None:
+            values[Field.DST_TYPE] = exactly(AddressType.LOCAL.value)
+        originals = {ORIGINALS[field]: value for field, value in values.items() if field in ORIGINALS}
+        fixed = {Field.FAMILY: exactly(family), Field.DNATED: exactly(0)}
+        return merged((), {**fixed, **originals, **values}.items())
+
+    def path(self) -> None:
+        outbound = bool(self.packet.oif) and not self.packet.iif
+        hooks = (Hook.OUTPUT, Hook.POSTROUTING) if outbound else (Hook.INGRESS, Hook.PREROUTING)
+        if all(self._hook(hook) for hook in hooks) and not outbound:
+            if self._is_local():
+                self._hook(Hook.INPUT)
+            else:
+                self._hook(Hook.FORWARD)
+
+    def _is_local(self) -> bool:
+        target = dict(self._state).get(DESTINATION[self.packet.family])
+        return target is None or target[0] != target[-1] or self.host.is_local(self.packet.family, target[0][0])
+
+    def _hook(self, hook: Hook) -> bool:
+        return all(
+            self._base_chain(container, chain, base)
+            for container, chain, base in self.ruleset.base_chains(hook, self.packet.family)
+        )
+
+    def _base_chain(self, container: Container, chain: Chain, base: Base) -> bool:
+        """Whether the packet passes."""
+        here = dict(self._state)
+        new = here.get(Field.CT_STATE) == exactly(CtState.NEW.value)
+        if base.kind is ChainKind.NAT and (here[Field.DNATED] == exactly(1) or not new):
+            return True
+        known = merged(self._state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else self._state
+        evaluation = ChainEvaluation(
+            self._doubts, self.host, self.packet.family, container, known=known, number=self._numbers[id(container)]
+        )
+        ends = self._chain(evaluation, base.hook, chain)
+        if ends in (Kind.CONTINUE, Kind.RETURN):
+            ends = KINDS[type(base.default)]
+            self._note(evaluation, base.hook, (chain.name, -1), f"default {ends}")
+        return ends is Kind.ACCEPT
+
+    def _chain(self, evaluation: ChainEvaluation, hook: Hook, chain: Chain) -> Kind:
+        for index, rule in enumerate(chain.rules):
+            matching = under(self._doubts, evaluation.match(rule.match), self._marks())
+            if matching.level != LEAF:
+                reasons = sorted({self._doubts.reason(level) for level in levels_of(matching)})
+                self._note(evaluation, hook, (chain.name, index), "may match", tuple(reasons))
+            elif matching is evaluation.space.true:
+                ends = self._rule(evaluation, hook, rule, (chain.name, index))
+                if ends is not Kind.CONTINUE:
+                    return ends
+        return Kind.CONTINUE
+
+    def _rule(self, evaluation: ChainEvaluation, hook: Hook, rule: Rule, where: tuple[str, int]) -> Kind:
+        self._state = merged(self._state, evaluation.effects(rule))
+        verdict = evaluation.looked_up(rule.verdict) if isinstance(rule.verdict, VerdictMap) else rule.verdict
+        self._note(evaluation, hook, where, _outcome(verdict))
+        match verdict:
+            case Jump() | Goto():
+                called = evaluation.container.chain(verdict.chain)
+                ends = Kind.CONTINUE if called is None else self._chain(evaluation, hook, called)
+                if ends not in (Kind.CONTINUE, Kind.RETURN):
+                    return ends
+                return Kind.CONTINUE if isinstance(verdict, Jump) else Kind.RETURN
+            case Return():
+                return Kind.RETURN
+            case Dnat():
+                self._state = merged(self._state, evaluation.translated(verdict))
+                return Kind.ACCEPT
+            case Accept() | Snat() | Drop() | Reject():
+                return KINDS.get(type(verdict), Kind.ACCEPT)
+            case Continue() | Queue() | Unknown():
+                return Kind.CONTINUE
+
+    def _marks(self) -> State:
+        unset = [
+            (level, exactly(0))
+            for level in (*range(MARK_BITS, MARK_BITS + 32), *range(CT_MARK_BITS, CT_MARK_BITS + 32))
+        ]
+        return merged(tuple(unset), [(key, values) for key, values in self._state if isinstance(key, int)])
+
+    def _note(
+        self, evaluation: ChainEvaluation, hook: Hook, where: tuple[str, int], outcome: str, doubt: tuple[str, ...] = ()
+    ) -> None:
+        place = evaluation.place(*where)
+        if place is not None:
+            self.steps.append(Step(hook, place, outcome, doubt))
+
+
+def _outcome(verdict: PlainVerdict) -> str:
+    match verdict:
+        case Jump() | Goto():
+            return f"{type(verdict).__name__.lower()} {verdict.chain}"
+        case Dnat():
+            return "translate the destination"
+        case Snat():
+            return "translate the source"
+        case Queue() | Unknown():
+            return "may decide"
+        case _:
+            return type(verdict).__name__.lower()
