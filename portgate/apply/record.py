@@ -1,0 +1,94 @@
+"""What was applied last, and whether it still holds without looking at any rule.
+
+Theory
+    The kernel counts the changes of a network namespace's rules. If the count is the one after our last apply,
+    nobody changed a rule since, and if the policy's files, the day and portgate are the same as well, there is
+    nothing to do. The count starts anew with each boot and each namespace, so both are part of the record; a
+    namespace is known by its cookie, which the kernel never gives twice (its inode number comes back).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from portgate import __version__
+from portgate.apply.state import State
+
+_FILE = "applied.json"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h, Linux 5.14
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One apply. **Shape** `files` are (path, SHA-256) with the main one first; `day` and `time` are ISO 8601.
+
+    `host` names this boot and network namespace, None where the system can't tell; `generation` is the session's.
+    """
+
+    policy: str
+    files: tuple[tuple[str, str], ...]
+    day: str
+    time: str
+    backend: str
+    generation: str | None
+    host: str | None
+    version: str = __version__
+
+    def still_holds(self, main: str, day: str, generation: str | None, read: Callable[[str], bytes | None]) -> bool:
+        """Whether applying the policy in `main` again would change nothing. `read` gives a file's content.
+
+        `generation` must have been asked from the backend of this record.
+        """
+        return (
+            self.generation is not None
+            and self.host is not None
+            and (self.generation, self.host) == (generation, host_identity())
+            and (self.day, self.version) == (day, __version__)
+            and self.files[0][0] == main
+            and all(digest(read(path)) == known for path, known in self.files)
+        )
+
+
+def digest(content: bytes | None) -> str:
+    """SHA-256 in hexadecimal, "" for a file that is not there."""
+    return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+def host_identity() -> str | None:
+    """This boot and network namespace; None where the kernel can't tell."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        with socket.socket(socket.AF_UNIX) as any_socket:
+            cookie = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+    except OSError:
+        return None
+    return f"{boot}/{int.from_bytes(cookie, sys.byteorder)}"
+
+
+def save(state: State, record: Record) -> None:
+    """Errors: PortgateError PG520."""
+    state.write(_FILE, json.dumps({"schema": 1, **asdict(record)}, indent=1).encode())
+
+
+def last(state: State) -> Record | None:
+    """The last apply; None also when its record can't be read any more, which only costs the short cut."""
+    content = state.read(_FILE)
+    if content is None:
+        return None
+    try:
+        fields = json.loads(content)
+        if fields.pop("schema") != 1:
+            return None
+        record = Record(**{**fields, "files": tuple((path, known) for path, known in fields["files"])})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return record if record.files else None
