@@ -33,7 +33,7 @@ class Host:
             for of, address, length in one.addresses
             if of is family and length < 31
         ]
-        return normalize([(one, one) for one in [*networks, Family.IPV4.top]])
+        return normalize([(one, one) for one in [0, *networks, Family.IPV4.top]])
 
     def own(self, family: Family) -> Intervals:
         """Its own addresses; all, where they are unknown."""

@@ -16,7 +16,7 @@ from typing import NamedTuple, assert_never
 
 from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
-from portgate.core.net import Family, Intervals, complement, intersect, normalize, prefixes
+from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize, prefixes
 from portgate.core.packets import (
     CT_MARK_BITS,
     CT_STATE,
@@ -129,6 +129,18 @@ _LEVELS: Mapping[Family, Mapping[Field, int]] = {
 }
 _SOURCE = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
 DESTINATION = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
+# Fields that only a packet with a connection has; without one no test on them holds.
+OF_A_CONNECTION = frozenset(
+    {
+        Field.DNATED,
+        Field.ORIGINAL_SRC4,
+        Field.ORIGINAL_SRC6,
+        Field.ORIGINAL_DST4,
+        Field.ORIGINAL_DST6,
+        Field.ORIGINAL_SPORT,
+        Field.ORIGINAL_DPORT,
+    }
+)
 # Where a translation changes a field, tests on the packet as it arrived still see the old value.
 ORIGINALS = {
     Field.SRC4: Field.ORIGINAL_SRC4,
@@ -319,7 +331,7 @@ class ChainEvaluation:
             case Goto():
                 return self._called(verdict.chain, Kind.RETURN)
             case Dnat():
-                return leaf(Leaf(Kind.ACCEPT, self.translated(verdict), place))
+                return self.translation(verdict, place)
             case Queue():
                 return self._either(f"queue {rule}", "a program that decides", Kind.ACCEPT, Kind.DROP, place)
             case Unknown():
@@ -340,13 +352,29 @@ class ChainEvaluation:
 
         return self.space.rebuild(self.chain(chain), back)
 
-    def translated(self, verdict: Dnat) -> State:
-        """What a translation changes."""
-        address = self.host.own(self.family) if verdict.address is None else (verdict.address,)
-        changes: dict[Field | int, Intervals] = {Field.DNATED: exactly(1), DESTINATION[self.family]: address}
+    def translation(self, verdict: Dnat, place: Place | None) -> Diagram:
+        """Accepts with the new destination; without a change where the packet has that destination already."""
+        space = self.space
+        result = self._translated(verdict, self.host.own(self.family), place)
+        if verdict.address is not None:
+            return self._translated(verdict, (verdict.address,), place)
+        for interface in self.host.interfaces or ():
+            address = self.host.address_of(interface.name, self.family)
+            if address is not None:  # a redirect leads to the first address of the interface
+                came_in = self.test(Field.IIF, (interface_interval(interface.name),))
+                result = space.choose(came_in, self._translated(verdict, exactly(address), place), result)
+        return result
+
+    def _translated(self, verdict: Dnat, addresses: Intervals, place: Place | None) -> Diagram:
+        destination = DESTINATION[self.family]
+        changes: dict[Field | int, Intervals] = {Field.DNATED: exactly(1), destination: addresses}
+        same: tuple[Match, ...] = (Test(destination, addresses),)
         if verdict.port is not None:
             changes[Field.DPORT] = (verdict.port,)
-        return merged((), changes.items())
+            same += (Test(Field.DPORT, (verdict.port,)),)
+        translated = self.space.leaf(Leaf(Kind.ACCEPT, merged((), changes.items()), place))
+        unchanged = self.space.leaf(Leaf(Kind.ACCEPT, (), place))
+        return self._guarded(self.match(All(same)), unchanged, translated)
 
     def _verdict_map(self, verdict: VerdictMap, place: Place | None, rule: tuple[str, int]) -> Diagram:
         space = self.space
@@ -387,7 +415,7 @@ class ChainEvaluation:
         sides: dict[int, tuple[int, Intervals, int]] = {}
         levels_of = _LEVELS[self.family]
         for part in parts:
-            if not isinstance(part, Test) or part.field in self.known:
+            if not isinstance(part, Test) or part.field in self.known or part.field in OF_A_CONNECTION:
                 return None
             level = levels_of.get(part.field)
             if level is None or level in sides:
@@ -428,7 +456,7 @@ class ChainEvaluation:
         if known is not None:
             inside = intersect(known, values)
             if inside == known:
-                return space.true
+                return self._has_connection() if field in OF_A_CONNECTION else space.true
             return (
                 self.doubts.condition(f"{field.label} {values} of {known}", f"which {field.label} it gets")
                 if inside
@@ -436,12 +464,16 @@ class ChainEvaluation:
             )
         level = _LEVELS[self.family].get(field)
         if level is not None:
-            return space.test(level, values, field.top, space.true, space.false)
+            found = space.test(level, values, field.top, space.true, space.false)
+            return space.both(found, self._has_connection()) if field in OF_A_CONNECTION else found
         if field in _MARKS:
             return space.chain([self._bits(Bits(field, *part)) for part in _as_bits(values)], space.false)
         if field in (Field.SRC_TYPE, Field.DST_TYPE):
             return self._address_type(field, values)
         return space.false  # a field of the other family
+
+    def _has_connection(self) -> Diagram:
+        return self.test(Field.CT_STATE, ((CtState.NEW.value, CtState.RELATED.value),))
 
     def _bits(self, match: Bits) -> Diagram:
         space = self.space

@@ -356,6 +356,14 @@ class Base:
     devices: tuple[str, ...] = ()
 
 
+_NAT_TURN = {Hook.PREROUTING: -100, Hook.INPUT: 100, Hook.OUTPUT: -100, Hook.POSTROUTING: 100}
+
+
+def _turn(base: Base) -> tuple[int, int]:
+    nat = base.kind is ChainKind.NAT and base.hook in _NAT_TURN
+    return _NAT_TURN[base.hook] if nat else base.priority, base.priority
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Rules in order; a base chain when it hangs on a hook."""
@@ -377,7 +385,7 @@ class Element(NamedTuple):
 class NamedSet:
     """A set of boxes over `fields`, which rules of its container look up. Elements are pairwise disjoint.
 
-    `dynamic`: rules add elements to it, so what it holds later is unknown.
+    `dynamic`: rules add elements to it, so what it holds later is unknown. `timed`: its elements may expire.
     """
 
     name: str
@@ -385,6 +393,10 @@ class NamedSet:
     elements: tuple[Element, ...] = ()
     dynamic: bool = False
     comment: str = ""
+    timed: bool = False
+
+
+OWNER = "made by portgate"  # comment of a set that every container of ours has: how it is told from a namesake
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,7 +440,10 @@ class Ruleset:
         return None if place.rule < 0 or chain is None else chain.rules[place.rule]
 
     def base_chains(self, hook: Hook, family: Family) -> Iterator[tuple[Container, Chain, Base]]:
-        """In the order in which a packet visits them. Equal priorities keep the order of the reading."""
+        """In the order in which a packet visits them. Equal priorities keep the order of the reading.
+
+        The kernel runs all nat chains of a hook at one place in that order, whatever their own priorities.
+        """
         found = [
             (container, chain, chain.base)
             for container in self.containers
@@ -436,7 +451,7 @@ class Ruleset:
             for chain in container.chains
             if chain.base is not None and chain.base.hook is hook
         ]
-        return iter(sorted(found, key=lambda one: one[2].priority))
+        return iter(sorted(found, key=lambda one: _turn(one[2])))
 
     def owned(self) -> Ruleset:
         return Ruleset(tuple(one for one in self.containers if one.owned))

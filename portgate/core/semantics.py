@@ -40,10 +40,25 @@ from portgate.core.chains import (
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
 from portgate.core.packets import CT_MARK_BITS, DST, MARK_BITS
-from portgate.core.ruleset import AddressType, Base, Chain, ChainKind, Container, CtState, Field, Hook, Place, Ruleset
+from portgate.core.ruleset import (
+    AddressType,
+    All,
+    Base,
+    Chain,
+    ChainKind,
+    Container,
+    CtState,
+    Field,
+    Hook,
+    Match,
+    Place,
+    Ruleset,
+    Test,
+)
 
 CONNTRACK_PRIORITY = -200
 NO_INTERFACE = exactly(0)
+TRANSLATING = (Hook.PREROUTING, Hook.OUTPUT)  # where destinations are translated
 
 
 class Fate(StrEnum):
@@ -150,6 +165,13 @@ def before_tracking(base: Base) -> bool:
     return base.hook is Hook.INGRESS or (
         base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < CONNTRACK_PRIORITY
     )
+
+
+def visitors(base: Base) -> Match:
+    """The packets that a base chain sees: of its devices; in a nat chain the first one of each connection."""
+    devices = Test(Field.IIF, normalize(interface_interval(name) for name in base.devices))
+    first = Test(Field.CT_STATE, normalize((state.value, state.value) for state in (CtState.NEW, CtState.RELATED)))
+    return All((*([devices] if base.devices else []), *([first] if base.kind is ChainKind.NAT else [])))
 
 
 class _Path:
@@ -265,8 +287,7 @@ class _Path:
     # -------------------------------------------------------------- chains
 
     def _base_chain(self, container: Container, chain: Chain, base: Base, state: State) -> Diagram:
-        here = dict(state)
-        if base.kind is ChainKind.NAT and here[Field.DNATED] == exactly(1):
+        if base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state)[Field.DNATED] == exactly(1):
             return self._accepted(state)  # the first translation of a connection is the only one
         seen = merged(state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else state
         evaluation = ChainEvaluation(
@@ -283,10 +304,7 @@ class _Path:
             return self.space.leaf(value._replace(state=changed))
 
         result = self.space.rebuild(diagram, end)
-        if base.kind is ChainKind.NAT:
-            new = evaluation.test(Field.CT_STATE, exactly(CtState.NEW.value))
-            result = self.space.choose(new, result, self._accepted(state))
-        return result
+        return self.space.choose(evaluation.match(visitors(base)), result, self._accepted(state))
 
     def _known_marks(self, diagram: Diagram, state: State) -> Diagram:
         """Marks are 0 unless a rule has set them; those of a connection that is not new are unknown."""

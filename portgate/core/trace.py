@@ -16,6 +16,7 @@ from portgate.core.chains import (
     Kind,
     State,
     exactly,
+    leaf_of,
     merged,
     under,
 )
@@ -64,7 +65,7 @@ from portgate.core.ruleset import (
     Unknown,
     VerdictMap,
 )
-from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking
+from portgate.core.semantics import TRANSLATING, Analysis, Answer, Fate, answer_of, before_tracking, visitors
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +222,15 @@ class _Walk:
 
     def _base_chain(self, container: Container, chain: Chain, base: Base) -> bool:
         """Whether the packet passes."""
-        here = dict(self._state)
-        new = here.get(Field.CT_STATE) == exactly(CtState.NEW.value)
-        if base.kind is ChainKind.NAT and (here[Field.DNATED] == exactly(1) or not new):
+        translated = dict(self._state)[Field.DNATED] == exactly(1)
+        if base.kind is ChainKind.NAT and base.hook in TRANSLATING and translated:
             return True
         known = merged(self._state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else self._state
         evaluation = ChainEvaluation(
             self._doubts, self.host, self.packet.family, container, known=known, number=self._numbers[id(container)]
         )
+        if evaluation.match(visitors(base)) is evaluation.space.false:
+            return True
         ends = self._chain(evaluation, base.hook, chain)
         if ends in (Kind.CONTINUE, Kind.RETURN):
             ends = KINDS[type(base.default)]
@@ -261,7 +263,8 @@ class _Walk:
             case Return():
                 return Kind.RETURN
             case Dnat():
-                self._state = merged(self._state, evaluation.translated(verdict))
+                translated = under(self._doubts, evaluation.translation(verdict, None), self._state)
+                self._state = merged(self._state, leaf_of(translated).state if translated.level == LEAF else ())
                 return Kind.ACCEPT
             case Accept() | Snat() | Drop() | Reject():
                 return KINDS.get(type(verdict), Kind.ACCEPT)
