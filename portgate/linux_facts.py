@@ -1,0 +1,84 @@
+"""Reading the interfaces and kernel settings of the Linux host that portgate runs on; `core.facts` reads the result.
+
+Facts
+    rtnetlink(7); linux/if_link.h and linux/if_addr.h of Linux 6.18. On a point-to-point link IFA_ADDRESS is the
+    other end's address, and IFA_LOCAL the interface's own; IPv6 sends IFA_LOCAL on such links only.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+
+from portgate.core.capture import Reading
+from portgate.core.diagnostics import Diagnostic
+from portgate.core.facts import FIELDS, check_interface_name, format_interfaces
+from portgate.core.listener import Interface
+from portgate.core.net import Family
+from portgate.sockets.live.netlink import ROUTE, attributes, dump
+
+_GET_LINK, _GET_ADDRESS = 18, 22
+_LINK = Struct("=BxHiII")
+_ADDRESS = Struct("=BBBBI")
+_LINK_NAME = 3
+_ADDRESS_PEER, _ADDRESS_LOCAL = 1, 2
+_UP = 1
+_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+_SYSCTL = Path("/proc/sys")
+
+
+def read_interfaces() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
+    """All interfaces of this network namespace and their addresses, and notes on what could not be read."""
+    try:
+        addresses = list(_addresses())
+        links = list(_links())
+    except OSError as error:
+        return (), (
+            Diagnostic("PG448", f"netlink route: {error.strerror}", remedy="name them with --from interfaces=..."),
+        )
+    interfaces = [
+        Interface(name, tuple(address for owner, address in addresses if owner == index), up)
+        for index, name, up in links
+    ]
+    known, notes = [], []
+    for one in interfaces:
+        try:
+            check_interface_name(one.name)
+            known.append(one)
+        except ValueError as error:
+            notes.append(Diagnostic("PG448", f"an interface was left out: {error}", remedy="rename the interface"))
+    return (Reading("interfaces", format_interfaces(known), "netlink route"),), tuple(notes)
+
+
+def read_settings() -> Reading:
+    """The kernel settings that `Facts` knows. A setting that this kernel lacks has no line."""
+    reverse_path = _SYSCTL.glob("net/ipv4/conf/*/rp_filter")
+    paths = [*(_SYSCTL / name.replace(".", "/") for name in FIELDS), *sorted(reverse_path)]
+    return Reading("sysctl", "".join(_setting(path) for path in paths), "/proc/sys")
+
+
+def _links() -> Iterator[tuple[int, str, bool]]:
+    for body in dump(ROUTE, _GET_LINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        _, _, index, flags, _ = _LINK.unpack_from(body)
+        names = [value for kind, value in attributes(body[_LINK.size :]) if kind == _LINK_NAME]
+        yield index, names[0].rstrip(b"\0").decode(errors="backslashreplace"), bool(flags & _UP)
+
+
+def _addresses() -> Iterator[tuple[int, tuple[Family, int, int]]]:
+    """Interface index; family, address, prefix length."""
+    for body in dump(ROUTE, _GET_ADDRESS, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        family, length, _, _, index = _ADDRESS.unpack_from(body)
+        values = dict(attributes(body[_ADDRESS.size :]))
+        own = values.get(_ADDRESS_LOCAL, values.get(_ADDRESS_PEER))
+        if family in _FAMILIES and own is not None:
+            yield index, (_FAMILIES[family], int.from_bytes(own, "big"), length)
+
+
+def _setting(path: Path) -> str:
+    steps = (step.replace(".", "/") for step in path.relative_to(_SYSCTL).parts)
+    try:
+        return f"{'.'.join(steps)} = {path.read_text().strip()}\n"
+    except OSError:
+        return ""

@@ -1,0 +1,143 @@
+"""Who holds a socket: the descriptors of all processes, read through /proc.
+
+Theory
+    A readlink per descriptor is the cost of this, and servers open their listeners early. So the low descriptors of
+    every process are read first, and the search ends as soon as every socket has an owner; the descriptors of
+    thousands of connections are then never looked at. Within the low descriptors all holders of a socket are
+    found, not just the first.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from portgate.core.cgroup import path_of
+
+_BANDS = ((0, 32), (32, 128), (128, 1 << 31))
+
+
+class Owners(NamedTuple):
+    """`held` maps inodes to the processes that hold them. `denied`: some process did not show its descriptors."""
+
+    held: dict[int, list[int]]
+    denied: bool
+
+
+def search(inodes: Iterable[int]) -> Owners:
+    """The owners of sockets. Processes that end meanwhile are passed over."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    owners = Owners({}, False)
+    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    for band in _BANDS:
+        if len(owners.held) == len(wanted):
+            break
+        owners, pids = _search_band(band, pids, wanted, owners)
+    return owners
+
+
+def _search_band(
+    band: tuple[int, int], pids: list[int], wanted: dict[str, int], owners: Owners
+) -> tuple[Owners, list[int]]:
+    """The owners seen so far, and the processes that have descriptors beyond this band."""
+    held, denied = owners
+    deeper: list[int] = []
+    for pid in pids:
+        try:
+            for target in _descriptors(pid, band, deeper):
+                inode = wanted.get(target)
+                if inode is None:
+                    continue
+                holders = held.setdefault(inode, [])
+                if pid not in holders:
+                    holders.append(pid)
+                if band is _BANDS[-1] and len(held) == len(wanted):
+                    return Owners(held, denied), []
+        except PermissionError:
+            denied = True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return Owners(held, denied), deeper
+
+
+def _descriptors(pid: int, band: tuple[int, int], deeper: list[int]) -> Iterator[str]:
+    """What the descriptors in the band point to. /proc lists them in ascending order."""
+    first, end = band
+    folder = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                number = int(entry.name)
+                if number >= end:
+                    deeper.append(pid)
+                    return
+                if number >= first:
+                    try:
+                        yield os.readlink(entry.name, dir_fd=folder)
+                    except FileNotFoundError:
+                        continue
+    finally:
+        os.close(folder)
+
+
+class Holder(NamedTuple):
+    """What /proc tells of a process. `user` is its effective user id."""
+
+    program: str
+    user: int
+    cgroup: str
+
+
+def describe(pids: Iterable[int]) -> dict[int, Holder]:
+    """Those of the processes that have not ended meanwhile."""
+    found = {}
+    for pid in pids:
+        try:
+            status, cgroup = _read(f"/proc/{pid}/status"), _read(f"/proc/{pid}/cgroup")
+        except OSError:
+            continue
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        found[pid] = Holder(fields["Name"], int(fields["Uid"].split()[1]), path_of(cgroup))
+    return found
+
+
+def user_name(user: int) -> str:
+    """The name, or the number where it has none."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def cgroup_paths(ids: Iterable[int]) -> dict[int, str]:
+    """The paths of control groups by id, which is the inode of their directory."""
+    missing = set(ids) - {0}
+    root = _cgroup2() if missing else None
+    found: dict[int, str] = {}
+    pending = [root] if root else []
+    while pending and missing:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        for entry in below:
+            if entry.inode() in missing:
+                missing.discard(entry.inode())
+                found[entry.inode()] = entry.path.removeprefix(root or "")
+        pending.extend(entry.path for entry in below)
+    return found
+
+
+def _cgroup2() -> str | None:
+    """Where version 2 of the control groups is mounted."""
+    mounts = (line.split(" - ") for line in _read("/proc/self/mountinfo").splitlines())
+    return next((before.split()[4] for before, after in mounts if after.startswith("cgroup2 ")), None)
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(errors="backslashreplace")
