@@ -1,0 +1,204 @@
+"""The policy language as data: every key with its meaning and the form of its value.
+
+Rules of this file
+    It is the only place where keys are listed. The reader takes from it which keys are known and required, the JSON Schema
+    and the test of docs/language.md take the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+VERSION = "1"
+PORT_PROTOCOL_NAMES = ("tcp", "udp", "sctp", "dccp", "udplite")
+
+NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,47}"
+PORT_PATTERN = rf"[0-9]{{1,5}}(-[0-9]{{1,5}})?/({'|'.join(PORT_PROTOCOL_NAMES)})"
+SERVICE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+DATE_PATTERN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+ID_PATTERN = r"[A-Za-z0-9._-]{1,48}"
+LIMIT_PATTERN = r"([0-9]{1,9})\s*/\s*(second|minute|hour|day)(\s+burst\s+([0-9]{1,9}))?"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A plain value. `pattern` is that of the whole value, "" for free text."""
+
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number that is not quoted."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list; `or_one`: or one item without the brackets."""
+
+    item: Shape
+    or_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A mapping from names that the policy gives."""
+
+    value: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    shapes: tuple[Shape, ...]
+
+
+class Key(NamedTuple):
+    name: str
+    shape: Shape
+    meaning: str
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """A mapping with fixed keys."""
+
+    title: str
+    keys: tuple[Key, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(key.name for key in self.keys))
+        object.__setattr__(self, "required", tuple(key.name for key in self.keys if key.required))
+
+    names: frozenset[str] = frozenset()
+    required: tuple[str, ...] = ()
+
+
+Shape = Text | Word | Flag | Number | Many | Named | Either | Record
+
+FREE = Text()
+PORT = Text(rf"{PORT_PATTERN}|{SERVICE_PATTERN}")
+PORTS = Many(PORT, or_one=True)
+PROTOCOLS = Many(Either((Text(r"[a-z][a-z0-9-]*"), Number(0, 255))), or_one=True)
+ADDRESS = Text(r"[0-9A-Za-z:][0-9A-Za-z:./_-]*")
+
+EXCEPTION = Record(
+    "peers-with-exception",
+    (
+        Key("any", Many(ADDRESS, or_one=True), "from any of these names and addresses", required=True),
+        Key("except", Many(ADDRESS, or_one=True), "but not from these addresses", required=True),
+    ),
+)
+PEER = Either((ADDRESS, EXCEPTION))
+PEERS = Many(PEER, or_one=True)
+
+ADDRESS_FILE = Record("address-file", (Key("file", FREE, "path of a file with one address or prefix a line", True),))
+ADDRESS_ITEM = Either((ADDRESS, ADDRESS_FILE))
+
+ZONE = Record(
+    "zone",
+    (
+        Key("interfaces", Many(Text(r"[^\s/'\"]{1,15}\*?"), or_one=True), "arriving through one of these interfaces"),
+        Key("sources", Many(ADDRESS, or_one=True), "coming from one of these addresses"),
+    ),
+)
+
+_ABOUT = (
+    Key("id", Text(ID_PATTERN), "stable name of the entry in the host's rules; derived from its content when absent"),
+    Key("note", FREE, "why the entry exists"),
+    Key("owner", FREE, "who answers for it"),
+    Key("expires", Text(DATE_PATTERN), "last day on which it holds"),
+    Key("log", Flag(), "log each new connection that it decides"),
+)
+_FROM = Key("from", PEERS, "sources: a zone, an address set, an address, `any`, or a list of them")
+_LIMIT = Key("limit", Text(LIMIT_PATTERN), "new connections for each source address: `10/minute burst 20`")
+
+GRANT = Record(
+    "grant",
+    (
+        Key("port", PORTS, "destination: `443/tcp`, `8000-8100/udp`, a service, or a list"),
+        Key("proto", PROTOCOLS, "all of an IP protocol, by name or number"),
+        _FROM,
+        Key("to", PEERS, "destinations, in the same forms as `from`"),
+        _LIMIT,
+        *_ABOUT,
+    ),
+)
+GRANTS = Many(Either((PORT, GRANT)))
+
+FORWARD = Record(
+    "forward",
+    (
+        Key("port", PORTS, "what arrives", required=True),
+        Key("to", Either((Number(1, 65535), FREE)), "`8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address", required=True),
+        _FROM,
+        _LIMIT,
+        *_ABOUT,
+    ),
+)
+
+EXPECTATION = Record(
+    "expectation",
+    (
+        Key("port", PORTS, "packets to these ports"),
+        Key("proto", PROTOCOLS, "packets of these protocols"),
+        _FROM,
+        Key("to", PEERS, "to these destinations"),
+        Key("is", Word(("accepted", "blocked")), "what must happen to every such packet"),
+        Key("only", PORTS, "nothing but these is open to anybody"),
+    ),
+)
+
+DEFAULT = Word(("drop", "reject", "accept"))
+
+
+def _rulebook(title: str, default: str) -> Record:
+    return Record(
+        title,
+        (
+            Key("default", DEFAULT, f"what happens to everything else; {default} when absent"),
+            Key("block", GRANTS, "never let through; wins over `allow`"),
+            Key("allow", GRANTS, "let through"),
+        ),
+    )
+
+
+INBOUND = _rulebook("inbound", "drop")
+OUTBOUND = _rulebook("outbound", "accept")
+MANAGEMENT = Record("management", (Key("from", PEERS, "who manages this host", required=True),))
+CONTAINERS = Word(("enforce", "ignore"))
+
+POLICY = Record(
+    "policy",
+    (
+        Key("portgate", Number(1, 1), "version of the language", required=True),
+        Key("name", FREE, "name of the policy; that of the file when absent"),
+        Key("description", FREE, "what the policy is for"),
+        Key("include", Many(FREE, or_one=True), "files to unite with this one, relative to it"),
+        Key("zones", Named(ZONE), "where traffic comes from, by name"),
+        Key("addresses", Named(Either((Many(ADDRESS_ITEM, or_one=True),))), "address sets, by name"),
+        Key("services", Named(PORTS), "ports, by name; added to the built-in table"),
+        Key("inbound", INBOUND, "traffic to this host"),
+        Key("outbound", OUTBOUND, "traffic that this host starts"),
+        Key("forward", Many(FORWARD), "ports that lead elsewhere"),
+        Key("management", MANAGEMENT, "who must never be locked out"),
+        Key("containers", CONTAINERS, "whether ports that containers publish obey `inbound`; ignore when absent"),
+        Key("expect", Many(EXPECTATION), "tests of the policy"),
+    ),
+)

@@ -1,0 +1,79 @@
+"""`from` and `to`: names, literals, lists of them, and `{any: ..., except: ...}`."""
+
+from __future__ import annotations
+
+from portgate.core.net import ANY_ADDRESS, AddressSet, normalize
+from portgate.core.policy import Peer
+from portgate.language import grammar
+from portgate.language.mistakes import Mistakes
+from portgate.language.names import Names
+from portgate.language.nodes import Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.records import Records
+
+Peers = tuple[Peer, ...]
+ANYBODY: Peers = ()
+NOBODY = AddressSet()
+
+
+class PeerReader:
+    """**Shape** () is everybody, also after a mistake, which is reported."""
+
+    def __init__(self, names: Names, records: Records, mistakes: Mistakes) -> None:
+        self._names = names
+        self._records = records
+        self._mistakes = mistakes
+        self._known: dict[str, Peers] = {"any": ANYBODY}
+
+    def read(self, pair: Pair | None) -> Peers:
+        if pair is None:
+            return ANYBODY
+        node = pair[1]
+        return self._list(node) if type(node) is Sequence else self._item(node)
+
+    def _item(self, node: Node) -> Peers:
+        if type(node) is Mapping:
+            return self._with_exception(node)
+        if type(node) is not Scalar or not (node.value or node.style):
+            self._records.expected("a name or an address", node, "write `any`, a name, an address, or a list of them")
+            return ANYBODY
+        found = self._known.get(node.value)
+        if found is None:
+            peer = self._records.scalar(node, self._names.peer)
+            found = self._known[node.value] = ANYBODY if peer is None else (peer,)
+        return found
+
+    def _list(self, node: Sequence) -> Peers:
+        """The named ones as they are, all literals as one."""
+        if not node.items:
+            self._mistakes.add("PG217", "an empty list matches nothing", node, "write `any`, or remove the entry")
+        parts = [self._item(item) for item in node.items]
+        if ANYBODY in parts:
+            return ANYBODY
+        peers = [peer for part in parts for peer in part]
+        literals = [peer.addresses for peer in peers if not peer.name and not peer.interfaces and peer.addresses]
+        if len(literals) < 2:
+            return tuple(peers)
+        named = tuple(peer for peer in peers if peer.name or peer.interfaces or not peer.addresses)
+        v4 = normalize(interval for one in literals for interval in one.v4)
+        return (*named, Peer(addresses=AddressSet(v4, normalize(interval for one in literals for interval in one.v6))))
+
+    def _with_exception(self, node: Mapping) -> Peers:
+        fields = self._records.fields(node, grammar.EXCEPTION)
+        if fields is None or "any" not in fields or "except" not in fields:
+            return ANYBODY
+        base = self.read(fields["any"]) or (Peer(),)
+        excepted = self._excepted(fields["except"])
+        rest = [Peer(peer.interfaces, (peer.addresses or ANY_ADDRESS) - excepted) for peer in base]
+        left = tuple(peer for peer in rest if peer.addresses)
+        if not left and excepted:
+            self._mistakes.add("PG217", "the exception takes every address away", node, "narrow `except`")
+        return left
+
+    def _excepted(self, pair: Pair) -> AddressSet:
+        peers = self.read(pair)
+        if any(peer.interfaces for peer in peers):
+            self._mistakes.add("PG222", "only addresses can be excepted, not interfaces", pair[1], "name addresses")
+        found = NOBODY
+        for peer in peers:
+            found |= peer.addresses or NOBODY
+        return found

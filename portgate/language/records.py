@@ -1,0 +1,126 @@
+"""Nodes against the grammar: kinds, known and required keys, lists of scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from portgate.language import values
+from portgate.language.files import KINDS
+from portgate.language.grammar import Record
+from portgate.language.mistakes import Mistakes, Wrong
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence
+
+T = TypeVar("T")
+
+
+def is_null(node: Node) -> bool:
+    """A key with nothing behind it."""
+    return isinstance(node, Scalar) and not node.value and not node.style
+
+
+class Records:
+    def __init__(self, mistakes: Mistakes) -> None:
+        self._mistakes = mistakes
+
+    def expected(self, what: str, node: Node, remedy: str | None = None) -> None:
+        """Reports a node of the wrong kind, unless it is reported already."""
+        if isinstance(node, Broken):
+            return
+        found = "nothing" if is_null(node) else KINDS[type(node)]
+        self._mistakes.add("PG108", f"expected {what}, found {found}", node, remedy)
+
+    def fields(self, node: Node, record: Record) -> dict[str, Pair] | None:
+        """The pairs of a mapping, all of whose keys are known. None when it is no mapping."""
+        if not isinstance(node, Mapping):
+            keys = ", ".join(f"{key.name}: ..." for key in record.keys if key.required) or f"{record.keys[0].name}: ..."
+            self.expected("a mapping", node, f"write `{{{keys}}}`")
+            return None
+        if not node.pairs.keys() <= record.names:
+            self._report_unknown(node, record)
+        for name in record.required:
+            if name not in node.pairs and not self._mistakes.damaged:
+                self._mistakes.add("PG109", f"`{name}` is missing", node, f"add `{name}: ...`")
+        return node.pairs
+
+    def named(self, root: Mapping, section: str) -> dict[str, Pair]:
+        """The definitions of a section whose names can be given."""
+        pair = root.pairs.get(section)
+        if pair is None or is_null(pair[1]):
+            return {}
+        if not isinstance(pair[1], Mapping):
+            self.expected("a mapping from names", pair[1], f"write `{section}:`, and below it `name: ...` lines")
+            return {}
+        return {name: found for name, found in pair[1].pairs.items() if self.accepts(values.name, found[0])}
+
+    def accepts(self, check: Callable[[str], object], scalar: Scalar) -> bool:
+        try:
+            check(scalar.value)
+        except Wrong as error:
+            self._mistakes.wrong(error, scalar)
+            return False
+        return True
+
+    def items(self, pair: Pair) -> list[Node]:
+        """The items of a list, or the one value that stands in its place."""
+        node = pair[1]
+        if isinstance(node, Sequence):
+            return node.items
+        if is_null(node):
+            self.expected("a value or a list", node)
+            return []
+        return [node]
+
+    def entries(self, pair: Pair | None) -> list[Node]:
+        """The items of what must be a list; none when nothing stands there."""
+        if pair is None or is_null(pair[1]):
+            return []
+        if isinstance(pair[1], Sequence):
+            return pair[1].items
+        self.expected("a list", pair[1], f"begin each entry of `{pair[0].value}` with `- `")
+        return []
+
+    def scalars(self, pair: Pair | None, convert: Callable[[str], T]) -> list[T]:
+        """Every item converted; what is wrong is reported and left out."""
+        if pair is None:
+            return []
+        found = (self.scalar(item, convert) for item in self.items(pair))
+        return [value for value in found if value is not None]
+
+    def scalar(self, node: Node, convert: Callable[[str], T]) -> T | None:
+        """A plain value converted. None when it is wrong, which is reported."""
+        if type(node) is not Scalar or not (node.value or node.style):
+            self.expected("a plain value", node)
+            return None
+        try:
+            return convert(node.value)
+        except Wrong as error:
+            self._mistakes.wrong(error, node)
+            return None
+
+    def optional(self, fields: dict[str, Pair], key: str, convert: Callable[[str], T]) -> T | None:
+        """The value of a key that may be absent."""
+        pair = fields.get(key)
+        return None if pair is None else self.scalar(pair[1], convert)
+
+    def word(self, pair: Pair | None, words: tuple[str, ...], otherwise: str) -> str:
+        """One of some words; `otherwise` when it is absent or wrong."""
+        if pair is None:
+            return otherwise
+        node = pair[1]
+        if isinstance(node, Scalar) and node.value in words:
+            return node.value
+        if not isinstance(node, Scalar) or is_null(node):
+            self.expected(" or ".join(words), node)
+            return otherwise
+        detail = f"{values.shown(node.value)} is not one of: {', '.join(words)}"
+        remedy = self._mistakes.suggest(node.value, words) or f"write {' or '.join(f'`{word}`' for word in words)}"
+        self._mistakes.add("PG228", detail, node, remedy)
+        return otherwise
+
+    def _report_unknown(self, node: Mapping, record: Record) -> None:
+        known = ", ".join(key.name for key in record.keys)
+        for text, (key, _) in node.pairs.items():
+            if text not in record.names:
+                remedy = self._mistakes.suggest(text, record.names) or f"the keys here are {known}"
+                self._mistakes.add("PG107", f"{values.shown(text)} is not a key of {record.title}", key, remedy)

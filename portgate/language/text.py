@@ -1,0 +1,81 @@
+"""Bytes to text that is safe to read: size, encoding, line ends, characters that deceive."""
+
+from __future__ import annotations
+
+import re
+
+from portgate.core.diagnostics import Span
+from portgate.language.mistakes import Mistakes
+
+POLICY_BYTES = 16 << 20
+ADDRESS_FILE_BYTES = 64 << 20
+DECEIVING_SHOWN = 20
+
+_DECEIVING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+_DECEIVING_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
+
+
+def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None:
+    """The text with `\\n` line ends, without a byte order mark. None when there is nothing to go on with."""
+    if len(data) > limit:
+        start = Span(file, 1, 1, 1, 1)
+        mistakes.add("PG102", f"the file has {len(data):,} bytes, the limit is {limit:,}", start)
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8-sig", "replace")
+        _report_encoding(data, error, file, mistakes)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    pattern = _DECEIVING_ASCII if text.isascii() else _DECEIVING
+    return _without_deceiving(text, pattern, file, mistakes) if pattern.search(text) else text
+
+
+def _report_encoding(data: bytes, error: UnicodeDecodeError, file: str, mistakes: Mistakes) -> None:
+    before = data[: error.start].decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    place = _span(before + "?", len(before), 1, file)
+    detail = f"the byte 0x{data[error.start]:02x} is not UTF-8"
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        detail = "the file looks like UTF-16"
+    mistakes.add("PG103", detail, place, "save the file as UTF-8")
+    mistakes.damaged = True
+
+
+def _without_deceiving(text: str, pattern: re.Pattern[str], file: str, mistakes: Mistakes) -> str:
+    for count, match in enumerate(pattern.finditer(text)):
+        if count == DECEIVING_SHOWN:
+            break
+        detail = f"the character U+{ord(match.group()):04X} does not show as what it does"
+        mistakes.add("PG112", detail, _span(text, match.start(), 1, file), "remove it")
+    return pattern.sub(" ", text)
+
+
+def without_tabs(text: str, file: str, mistakes: Mistakes) -> str:
+    """Lines indented by tabs, reported once for each run of them, and left out."""
+    if "\t" not in text:
+        return text
+    last_line = -1
+    bad = [(text.count("\n", 0, match.start()), match) for match in _TAB_INDENT.finditer(text)]
+    for line, match in bad:
+        if line != last_line + 1 or last_line < 0:
+            tab = match.group().index("\t")
+            place = Span(file, line + 1, tab + 1, line + 1, len(match.group()) + 1)
+            mistakes.add("PG105", "the line is indented with a tab", place, "indent with spaces")
+        last_line = line
+    if not bad:
+        return text
+    mistakes.damaged = True
+    lines = text.split("\n")
+    for line, _ in bad:
+        lines[line] = ""
+    return "\n".join(lines)
+
+
+def _span(text: str, index: int, length: int, file: str) -> Span:
+    line = text.count("\n", 0, index) + 1
+    column = index - text.rfind("\n", 0, index)
+    return Span(file, line, column, line, column + length)

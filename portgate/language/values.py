@@ -1,0 +1,276 @@
+"""Scalars of the policy: text to values. Every function raises Wrong, and knows nothing of places."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import date
+from difflib import get_close_matches
+from socket import AF_INET, inet_pton  # a pure function
+
+from portgate.core.net import (
+    ANY_ADDRESS,
+    PORT_MAX,
+    PROTOCOLS,
+    AddressSet,
+    Family,
+    Interval,
+    format_interval,
+    interface_interval,
+    parse_address,
+    parse_prefix,
+)
+from portgate.core.policy import Limit, Traffic, Unit
+from portgate.language import grammar
+from portgate.language.mistakes import Wrong
+
+_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?/([A-Za-z]+)")
+_HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
+_BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+_NAME = re.compile(grammar.NAME_PATTERN)
+_ID = re.compile(grammar.ID_PATTERN)
+_DATE = re.compile(grammar.DATE_PATTERN)
+_LIMIT = re.compile(grammar.LIMIT_PATTERN)
+_TARGET = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]+)")
+_NETMASK = re.compile(r"([0-9.]+)/([0-9]+\.[0-9.]+)")
+
+_PORT_NUMBERS = {name: PROTOCOLS[name] for name in grammar.PORT_PROTOCOL_NAMES}
+RESERVED = frozenset({"any"})
+
+
+def shown(text: str) -> str:
+    """A user's text in a message, shortened."""
+    return f"`{text}`" if len(text) <= 64 else f"`{text[:61]}...`"
+
+
+# ------------------------------------------------------------------ ports
+
+
+def port(text: str) -> Traffic | None:
+    """`443/tcp` or `8000-8100/udp`; None when it has another form, such as that of a service name."""
+    match = _PORT.fullmatch(text)
+    if match is None:
+        return None
+    first, last, protocol = match.groups()
+    number = _PORT_NUMBERS.get(protocol)
+    if number is None:
+        raise _unknown_port_protocol(text, protocol)
+    return Traffic(number, *_port_range(first, last or first, f"/{protocol}"))
+
+
+def no_port(text: str) -> Wrong:
+    """Why a text that is neither a port nor a known service is no port."""
+    match = _BARE_PORT.fullmatch(text)
+    if match is None:
+        remedy = "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
+        return Wrong("PG201", f"{shown(text)} is neither a port nor a service", remedy)
+    try:
+        _port_range(match[1], match[2] or match[1], "/tcp")
+    except Wrong as error:
+        return error
+    return Wrong("PG202", f"{shown(text)} does not say which protocol", f"write `{text}/tcp` or `{text}/udp`")
+
+
+def _port_range(first: str, last: str, suffix: str) -> Interval:
+    low = _port_number(first)
+    high = low if last is first else _port_number(last)
+    if low > high:
+        raise Wrong("PG204", f"{low} is higher than {high}", f"write `{high}-{low}{suffix}`")
+    return low, high
+
+
+def _port_number(digits: str) -> int:
+    number = int(digits) if len(digits) <= 5 else PORT_MAX + 1
+    if not 1 <= number <= PORT_MAX:
+        raise Wrong("PG203", f"{shown(digits)} is not a port", f"ports are 1 to {PORT_MAX}")
+    return number
+
+
+def _unknown_port_protocol(text: str, protocol: str) -> Wrong:
+    near = get_close_matches(protocol.lower(), _PORT_NUMBERS, n=1)
+    remedy = f"did you mean `{text.partition('/')[0]}/{near[0]}`?" if near else None
+    if protocol.lower() in PROTOCOLS and not near:
+        remedy = f"{protocol.lower()} has no ports: write `proto: {protocol.lower()}`"
+    names = ", ".join(_PORT_NUMBERS)
+    return Wrong("PG201", f"{shown(protocol)} is not a protocol with ports", remedy or f"the protocols are {names}")
+
+
+def protocol(text: str) -> Traffic:
+    """All of an IP protocol, by name or number."""
+    if text in PROTOCOLS:
+        return Traffic(PROTOCOLS[text])
+    if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255:
+        return Traffic(int(text))
+    near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1)
+    remedy = f"did you mean `{near[0]}`?" if near else "give its number, 0 to 255"
+    raise Wrong("PG212", f"{shown(text)} is not a protocol", remedy)
+
+
+# ------------------------------------------------------------------ addresses and interfaces
+
+
+def ipv4_prefix(text: str) -> Interval:
+    """The commonest form of all, quickly. Errors: OSError, ValueError or KeyError when it is anything else."""
+    address, slash, length = text.partition("/")
+    first = int.from_bytes(inet_pton(AF_INET, address), "big")
+    host = _HOST_BITS[length] if slash else 0
+    if first & host:
+        raise ValueError(text)
+    return first, first | host
+
+
+def addresses(text: str) -> AddressSet:
+    """An address, prefix or range."""
+    with suppress(OSError, ValueError, KeyError):
+        return AddressSet((ipv4_prefix(text),), ())
+    try:
+        family, interval = parse_prefix(text)
+    except ValueError:
+        raise no_address(text) from None
+    return AddressSet((interval,), ()) if family is Family.IPV4 else AddressSet((), (interval,))
+
+
+def no_address(text: str) -> Wrong:
+    """Why a text is no address, prefix or range."""
+    return _host_bits(text) or _inverted(text) or Wrong("PG206", f"{shown(text)} is not an address", _address_remedy(text))
+
+
+def _host_bits(text: str) -> Wrong | None:
+    address, _, length = text.partition("/")
+    try:
+        family, value = parse_address(address)
+        host = (1 << family.bits - int(length)) - 1 if len(length) <= 3 and length.isascii() else -1
+    except ValueError:
+        return None
+    if host < 0 or not value & host:
+        return None
+    network = format_interval(family, (value & ~host, value | host))
+    detail = f"{shown(text)} is an address inside of {network}"
+    return Wrong("PG207", detail, f"write `{network}` for the network, or `{address}` for the one address")
+
+
+def _inverted(text: str) -> Wrong | None:
+    first, _, last = text.partition("-")
+    try:
+        (family, low), (other, high) = parse_address(first.strip()), parse_address(last.strip())
+    except ValueError:
+        return None
+    if family is not other:
+        return Wrong("PG206", f"the ends of {shown(text)} are of different families", "write two ranges")
+    return Wrong("PG204", f"{first.strip()} is higher than {last.strip()}", f"write `{last.strip()}-{first.strip()}`")
+
+
+def _address_remedy(text: str) -> str:
+    netmask = _NETMASK.fullmatch(text)
+    if netmask and (length := _netmask_length(netmask[2])) is not None:
+        return f"write `{netmask[1]}/{length}`"
+    if "/" in text:
+        return "a prefix is written `192.0.2.0/24` or `2001:db8::/32`"
+    return "write an address such as `192.0.2.1` or `2001:db8::1`"
+
+
+def _netmask_length(mask: str) -> int | None:
+    try:
+        _, value = parse_address(mask)
+    except ValueError:
+        return None
+    hosts = value ^ Family.IPV4.top
+    return 32 - hosts.bit_length() if hosts & (hosts + 1) == 0 else None
+
+
+def interface(text: str) -> str:
+    try:
+        interface_interval(text)
+    except ValueError as error:
+        raise Wrong("PG216", str(error), "write a name such as `eth0`, or `wg*` for all that begin with wg") from None
+    return text
+
+
+def everything(found: AddressSet) -> bool:
+    """It holds all addresses of at least one family."""
+    return found.v4 == ANY_ADDRESS.v4 or found.v6 == ANY_ADDRESS.v6
+
+
+def target(text: str) -> tuple[AddressSet | None, int | None]:
+    """Where a forward leads: (address, port), None for this host or for the port that arrives."""
+    if text.isascii() and text.isdigit():
+        return None, _port_number(text)
+    match = _TARGET.fullmatch(text)
+    try:
+        family, value = parse_address((match["v6"] or match["v4"] or "") if match else text)
+    except ValueError:
+        raise _no_target(text) from None
+    if match and (family is Family.IPV6) != (match["v6"] is not None):
+        raise _no_target(text)
+    one = ((value, value),)
+    found = AddressSet(one, ()) if family is Family.IPV4 else AddressSet((), one)
+    return found, _port_number(match["port"]) if match else None
+
+
+def _no_target(text: str) -> Wrong:
+    host, _, digits = text.rpartition(":")
+    remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address"
+    if text.count("/") == 1 and _PORT.fullmatch(text):
+        remedy = f"the protocol is that of `port`: write `{text.partition('/')[0]}`"
+    elif host.count(":") > 1 and digits.isdigit():
+        remedy = f"write `[{host}]:{digits}`"
+    return Wrong("PG223", f"{shown(text)} is not a place to forward to", remedy)
+
+
+# ------------------------------------------------------------------ the rest
+
+
+def name(text: str) -> str:
+    """A name that the policy gives to something."""
+    if text in RESERVED:
+        raise Wrong("PG209", f"{shown(text)} is reserved: it stands for every address", "choose another name")
+    if _NAME.fullmatch(text) is None:
+        raise Wrong("PG209", f"{shown(text)} is not a name", "begin with a letter; letters, digits, `_`, `-`, `.`; at most 48")
+    return text
+
+
+def looks_like_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def identifier(text: str) -> str:
+    if _ID.fullmatch(text) is None:
+        raise Wrong("PG220", f"{shown(text)} is not an id", "use 1 to 48 letters, digits, `.`, `_` and `-`")
+    return text
+
+
+def day(text: str) -> date:
+    with suppress(ValueError):
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    raise Wrong("PG215", f"{shown(text)} is not a day of the calendar", "write year-month-day, such as `2027-03-31`")
+
+
+def limit(text: str) -> Limit:
+    match = _LIMIT.fullmatch(text)
+    if match is None or int(match[1]) == 0 or match[4] and int(match[4]) == 0:
+        units = ", ".join(unit.value for unit in Unit)
+        raise Wrong("PG214", f"{shown(text)} is not a limit", f"write `10/minute` or `10/minute burst 20`; units: {units}")
+    amount, unit = int(match[1]), Unit(match[2])
+    return Limit(amount, unit, int(match[4])) if match[4] else Limit(amount, unit)
+
+
+def flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Wrong("PG228", f"{shown(text)} is neither true nor false", "write `true` or `false`")
+    return text == "true"
+
+
+def prose(text: str) -> str:
+    """Free text on one line."""
+    line = " ".join(text.split())
+    hidden = next((character for character in line if character != " " and not character.isprintable()), None)
+    if hidden is not None:
+        raise Wrong("PG112", f"it holds the character U+{ord(hidden):04X}", "remove it")
+    return line
+
+
+def version(text: str) -> str:
+    if text != grammar.VERSION:
+        raise Wrong("PG228", f"this portgate reads version {grammar.VERSION} of the language, not {shown(text)}", "write `portgate: 1`")
+    return text
