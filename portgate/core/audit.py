@@ -1,0 +1,396 @@
+"""Every listener: from where it can be reached under the live rules, which rule decides, and what is odd about it.
+
+Theory
+    One diagram a family holds what becomes of every new connection from outside. A listener asks it about its
+    protocol, port and address; the policy's own diagram is asked the same, and the two are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.chains import ChainEvaluation, Doubts, Kind, exactly, leaf_of
+from portgate.core.decision import Diagram, Space
+from portgate.core.diagnostics import Diagnostic
+from portgate.core.listener import Listener
+from portgate.core.net import (
+    PORT_PROTOCOLS,
+    Family,
+    Intervals,
+    complement,
+    contains,
+    interface_interval,
+    intersect,
+    protocol_name,
+    subtract,
+)
+from portgate.core.packets import (
+    DPORT,
+    DST,
+    IIF,
+    LOOPBACK,
+    PROTOCOL,
+    Cube,
+    Packet,
+    readable,
+    tops,
+    witness,
+)
+from portgate.core.policy import Grant, Policy
+from portgate.core.ruleset import Accept, Container, Dnat, Drop, Field, Place, Reject, Ruleset
+from portgate.core.semantics import Analysis, Answer, Fate, Landing, answer_of
+from portgate.core.verify import likely
+from portgate.core.words import rule_text
+
+_MOST_CUBES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What an audit looks at. `policy` and `desired` (its rules) are None for an audit without a policy."""
+
+    live: Ruleset
+    listeners: tuple[Listener, ...] = ()
+    host: Host = ANY_HOST
+    policy: Policy | None = None
+    desired: Ruleset | None = None
+    today: date = date.min
+    ephemeral: tuple[int, int] = (32768, 60999)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Packets from outside to one listener that all meet the same end.
+
+    `arrived_at` names the port at which they arrive when it is not the listener's (port forwarding).
+    """
+
+    family: Family
+    answer: Answer
+    cubes: tuple[Cube, ...]
+    complete: bool
+    packet: Packet
+
+    @property
+    def fate(self) -> Fate:
+        return self.answer.fate
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A listener with all packets from outside that ask for it. `local` ones are bound to this host's loopback."""
+
+    listener: Listener
+    reaches: tuple[Reach, ...]
+    local: bool = False
+
+    @property
+    def fate(self) -> Fate | None:
+        """ACCEPT and the others when it is the same for all packets, DEPENDS when it is not, None when nothing asks."""
+        fates = {Fate.DROP if one.fate is Fate.REJECT else one.fate for one in self.reaches}
+        if len(fates) > 1:
+            return Fate.DEPENDS
+        return fates.pop() if fates else None
+
+    @property
+    def reachable(self) -> bool:
+        return any(one.fate in (Fate.ACCEPT, Fate.DEPENDS) for one in self.reaches)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the audit. `packet` shows it; `place` is the rule to blame."""
+
+    diagnostic: Diagnostic
+    listener: Listener | None = None
+    packet: Packet | None = None
+    place: Place | None = None
+
+    @property
+    def code(self) -> str:
+        return self.diagnostic.code
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The answer to "what can be reached, and what is wrong with that". Sorted by listener, then by code."""
+
+    exposures: tuple[Exposure, ...]
+    findings: tuple[Finding, ...]
+
+
+def audit(situation: Situation) -> Audit:
+    """Every listener and every finding."""
+    views = {family: _View(situation, family) for family in Family}
+    exposures = tuple(
+        _exposure(listener, situation, views) for listener in sorted(situation.listeners, key=lambda one: one.sort_key)
+    )
+    findings = [
+        *(finding for exposure in exposures for finding in _of_listener(exposure, situation, views)),
+        *_of_policy(situation),
+        *_of_rules(situation.live),
+    ]
+    return Audit(exposures, tuple(findings))
+
+
+# ------------------------------------------------------------------ what reaches a listener
+
+
+class _View:
+    """All new connections from outside in one family: what becomes of them live, and what the policy says."""
+
+    def __init__(self, situation: Situation, family: Family) -> None:
+        self.family = family
+        self.host = situation.host
+        self.analysis = Analysis(family, situation.host)
+        self.space: Space = self.analysis.space
+        self.live = self._decided(situation.live, places=True)
+        self.wanted = None if situation.desired is None else self._decided(situation.desired, places=False)
+        self.elsewhere = self.space.leaf(Answer(Fate.DROP, None, ("not to this listener",)))
+
+    def _decided(self, ruleset: Ruleset, *, places: bool) -> Diagram:
+        return self.analysis.settle(self.analysis.inbound(ruleset, places=places))
+
+    def outside(self, listener: Listener) -> Diagram:
+        """The set of packets from other hosts to an address that the listener listens on."""
+        space, top = self.space, tops(self.family)
+        others = complement((LOOPBACK,), top[IIF])
+        device = others if listener.device is None else (interface_interval(listener.device),)
+        sides = [(IIF, intersect(device, others), top[IIF])]
+        local = self.host.local(self.family)
+        if listener.address is not None and not listener.dual:
+            sides.append((DST, exactly(listener.address), top[DST]))
+        elif local is not None:
+            sides.append((DST, subtract(local, _loopback_addresses(self.family)), top[DST]))
+        return space.box(sides, space.true, space.false)
+
+    def asked(self, decided: Diagram, listener: Listener) -> Diagram:
+        """What becomes of packets to the listener's own port; `elsewhere` for all that does not ask for it."""
+        here = self.space.restrict(decided, {PROTOCOL: listener.protocol, DPORT: listener.port or 0})
+        return self.space.choose(self.outside(listener), here, self.elsewhere)
+
+    def reaches(self, listener: Listener) -> Iterator[Reach]:
+        yield from self._reaches(self.asked(self.live, listener), lambda landing: landing is None)
+        translated = self.space.restrict(self.live, {PROTOCOL: listener.protocol})
+        yield from self._reaches(translated, lambda landing: landing is not None and self._lands(landing, listener))
+
+    def _lands(self, landing: Landing, listener: Listener) -> bool:
+        here = self.host.own(self.family)
+        wanted = here if listener.address is None else exactly(listener.address)
+        return landing.port == listener.port and bool(intersect(intersect(landing.addresses, here), wanted))
+
+    def _reaches(self, decided: Diagram, lands: Callable[[Landing | None], bool]) -> Iterator[Reach]:
+        for leaf in sorted(self.space.leaves(decided), key=lambda leaf: str(leaf.value)):
+            answer = answer_of(leaf)
+            if leaf is self.elsewhere or not lands(answer.landing):
+                continue
+            cubes, complete = readable(self.space, self.family, decided, leaf, _MOST_CUBES)
+            packet = witness(self.space, self.family, decided, leaf, likely(self.host))
+            if packet is not None:
+                yield Reach(self.family, answer, cubes, complete, packet)
+
+
+def _loopback_addresses(family: Family) -> Intervals:
+    return ((127 << 24, (128 << 24) - 1),) if family is Family.IPV4 else exactly(1)
+
+
+def _is_local(listener: Listener) -> bool:
+    if listener.device == "lo":
+        return True
+    return (
+        listener.family is not None
+        and listener.address is not None
+        and contains(_loopback_addresses(listener.family), listener.address)
+    )
+
+
+def _exposure(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Exposure:
+    if listener.port is None or _is_local(listener):
+        return Exposure(listener, (), _is_local(listener))
+    return Exposure(listener, tuple(reach for family in listener.families for reach in views[family].reaches(listener)))
+
+
+# ------------------------------------------------------------------ findings about a listener
+
+
+def _of_listener(exposure: Exposure, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
+    listener = exposure.listener
+    if listener.kind in ("raw", "packet"):
+        what = "raw" if listener.kind == "raw" else "packet"
+        yield Finding(Diagnostic("PG610", f"{_name(listener)} has a {what} socket open"), listener)
+    if exposure.local or listener.port is None:
+        return
+    if exposure.reaches and not exposure.reachable:
+        yield _blocked(exposure, situation)
+    if situation.desired is not None:
+        for family in listener.families:
+            yield from _against_policy(views[family], listener, situation)
+        if listener.address is None:
+            yield from _too_wide(listener, situation, views)
+    first, last = situation.ephemeral
+    if first <= listener.port <= last:
+        detail = f"{_name(listener)} is on {_port(listener)}, which the kernel also hands out ({first}-{last})"
+        yield Finding(Diagnostic("PG609", detail), listener)
+
+
+def _blocked(exposure: Exposure, situation: Situation) -> Finding:
+    listener, reach = exposure.listener, exposure.reaches[0]
+    detail = (
+        f"{_name(listener)} listens on {_port(listener)}, and {_blame(situation.live, reach.answer.place)} blocks it"
+    )
+    if listener.connections:
+        detail += f"; {listener.connections} established connections go on"
+    remedy = f"add `- {listener.port}/{protocol_name(listener.protocol)}` under inbound: allow:, or stop the program"
+    return Finding(Diagnostic("PG601", detail, remedy=remedy), listener, reach.packet, reach.answer.place)
+
+
+def _against_policy(view: _View, listener: Listener, situation: Situation) -> Iterator[Finding]:
+    """Where the live rules and the policy disagree about a listener."""
+    if view.wanted is None:
+        return
+    compared = view.space.compare(view.asked(view.live, listener), view.asked(view.wanted, listener))
+    seen: set[tuple[str, Place | None]] = set()
+    for leaf in sorted(view.space.leaves(compared), key=lambda leaf: str(leaf.value)):
+        finding = _disagreement(view, compared, leaf, listener, situation)
+        if finding is not None and (finding.code, finding.place) not in seen:
+            seen.add((finding.code, finding.place))
+            yield finding
+
+
+def _disagreement(
+    view: _View, compared: Diagram, leaf: Diagram, listener: Listener, situation: Situation
+) -> Finding | None:
+    if not isinstance(leaf.value, tuple):
+        return None
+    live, wanted = leaf.value
+    packet = witness(view.space, view.family, compared, leaf, likely(view.host))
+    if live.fate is Fate.ACCEPT and wanted.fate in (Fate.DROP, Fate.REJECT):
+        enforced = any(container.owned for container in situation.live.containers)
+        code = "PG604" if enforced and _owned_agrees(view, packet, situation) else "PG602"
+        detail = f"{_name(listener)} on {_port(listener)} can be reached by {packet}, which the policy does not allow"
+        return Finding(Diagnostic(code, detail), listener, packet, live.place)
+    if live.fate in (Fate.DROP, Fate.REJECT) and wanted.fate is Fate.ACCEPT and live.place is not None:
+        if situation.live.containers[live.place.container].owned:
+            return None
+        detail = f"the policy allows {packet}, and {_blame(situation.live, live.place)} drops it"
+        return Finding(Diagnostic("PG605", detail), listener, packet, live.place)
+    return None
+
+
+def _owned_agrees(view: _View, packet: Packet | None, situation: Situation) -> bool:
+    """Whether what portgate has loaded blocks the packet as the policy says, so that other rules let it by."""
+    if packet is None or situation.desired is None:
+        return False
+    analysis = Analysis(view.family, view.host)
+    return analysis.inbound(situation.live.owned()) is analysis.inbound(situation.desired)
+
+
+def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
+    """PG606: a wildcard listener although the policy opens its port on some of this host's addresses only."""
+    for family in listener.families:
+        view = views[family]
+        local = subtract(situation.host.local(family) or (), _loopback_addresses(family))
+        addresses = [address for first, last in local for address in range(first, last + 1)]
+        if view.wanted is None or len(addresses) < 2:
+            continue
+        asked = view.asked(view.wanted, listener)
+        opened = [
+            address
+            for address in addresses
+            if any(
+                answer_of(leaf).fate is Fate.ACCEPT
+                for leaf in view.space.leaves(view.space.restrict(asked, {DST: address}))
+            )
+        ]
+        if 0 < len(opened) < len(addresses):
+            detail = (
+                f"{_name(listener)} listens on all addresses on {_port(listener)}; the policy opens it on "
+                f"{len(opened)} of {len(addresses)}"
+            )
+            yield Finding(Diagnostic("PG606", detail), listener)
+
+
+# ------------------------------------------------------------------ findings about the policy and the rules
+
+
+def _of_policy(situation: Situation) -> Iterator[Finding]:
+    """PG603: grants for which nothing listens."""
+    if situation.policy is None:
+        return
+    for grant in situation.policy.inbound.allow:
+        if not grant.expired(situation.today) and _waits_in_vain(grant, situation.listeners):
+            ports = ", ".join(
+                f"{protocol_name(one.protocol)} {one.first}" + (f"-{one.last}" if one.last != one.first else "")
+                for one in grant.traffic
+            )
+            yield Finding(Diagnostic("PG603", f"{grant.id} allows {ports}, and nothing listens there", grant.span))
+
+
+def _waits_in_vain(grant: Grant, listeners: Sequence[Listener]) -> bool:
+    ports = [one for one in grant.traffic if one.protocol in PORT_PROTOCOLS]
+    if not ports or len(ports) != len(grant.traffic):
+        return False
+    return not any(
+        listener.protocol == one.protocol and listener.port is not None and one.first <= listener.port <= one.last
+        for one in ports
+        for listener in listeners
+    )
+
+
+def _of_rules(live: Ruleset) -> Iterator[Finding]:
+    """PG608, chain by chain: rules that would end a packet's way, but that none reaches."""
+    for number, container in enumerate(live.containers):
+        for family in container.families[:1] if len(container.families) == 1 else ():
+            yield from _dead_rules(live, container, number, (family,))
+        if len(container.families) > 1:
+            yield from _dead_rules(live, container, number, container.families)
+
+
+def _dead_rules(live: Ruleset, container: Container, number: int, families: Sequence[Family]) -> Iterator[Finding]:
+    """Rules that are dead in every family that the container sees."""
+    for chain in container.chains:
+        ending = {
+            Place(number, chain.name, index)
+            for index, rule in enumerate(chain.rules)
+            if isinstance(rule.verdict, Accept | Drop | Reject | Dnat)
+        }
+        alive: set[Place | None] = set()
+        for family in families:
+            known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
+            evaluation = ChainEvaluation(Doubts(Space()), ANY_HOST, family, container, known=known, number=number)
+            diagram = evaluation.chain(chain.name)
+            alive |= {
+                leaf_of(leaf).place
+                for leaf in evaluation.space.leaves(diagram)
+                if leaf_of(leaf).kind is not Kind.RETURN
+            }
+        for place in sorted(ending - alive):
+            rule = live.rule(place)
+            if rule is not None and not container.owned:
+                detail = f"rule {place.rule + 1} of chain {chain.name} in {container.name}: {rule_text(rule)}"
+                yield Finding(Diagnostic("PG608", detail), place=place)
+
+
+# ------------------------------------------------------------------ words
+
+
+def _name(listener: Listener) -> str:
+    programs = dict.fromkeys(process.program for process in listener.processes)
+    return ", ".join(programs) or "an unknown program"
+
+
+def _port(listener: Listener) -> str:
+    return f"{protocol_name(listener.protocol)} {listener.where}"
+
+
+def _blame(live: Ruleset, place: Place | None) -> str:
+    if place is None:
+        return "something"
+    container = live.containers[place.container]
+    rule = live.rule(place)
+    if rule is None:
+        return f"the default of chain {place.chain} in {container.name}"
+    return f"rule {place.rule + 1} of chain {place.chain} in {container.name} ({rule_text(rule)})"

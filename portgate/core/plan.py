@@ -1,0 +1,202 @@
+"""What applying a policy would change: traffic first, then rules, then the native text.
+
+Theory
+    A plan is data. It is made of the policy and one capture of the host, and it holds for that capture only: the
+    fingerprint says for which. To find what traffic changes, only the elements of sets that can matter are
+    compared (`focus`), so that one grant more costs the same in a policy of ten as in one of ten thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from portgate.core.addresses import Host
+from portgate.core.audit import Audit, Situation, audit
+from portgate.core.capture import Artifact
+from portgate.core.diagnostics import Diagnostic
+from portgate.core.net import Interval
+from portgate.core.ruleset import Chain, Dnat, Element, Field, NamedSet, PlainVerdict, Rule, Ruleset, VerdictMap
+from portgate.core.verify import Difference, differences
+from portgate.core.words import element_text, rule_text
+
+_MOST_FOCUS = 64  # changed elements; with more of them a whole comparison is cheaper
+
+
+class Action(StrEnum):
+    """What happens to a rule or an element."""
+
+    ADD = "add"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """A rule or set element that comes or goes. `where` names its chain or set, `comment` leads to the grant."""
+
+    action: Action
+    where: str
+    text: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `apply` would do. `artifact` None: nothing; then `traffic` and `rules` are empty."""
+
+    policy: str
+    backend: str
+    fingerprint: str
+    artifact: Artifact | None
+    traffic: tuple[Difference, ...]
+    rules: tuple[RuleChange, ...]
+    audit: Audit
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return self.artifact is None
+
+
+def planned(live: Ruleset, desired: Ruleset) -> Ruleset:
+    """The rules of the host once the desired ones are loaded: everybody else's, and ours replaced."""
+    return Ruleset((*live.foreign().containers, *desired.containers))
+
+
+def traffic(live: Ruleset, desired: Ruleset, host: Host) -> tuple[Difference, ...]:
+    """The new connections whose fate changes."""
+    before, after = focus(planned(live, live.owned()), planned(live, desired))
+    return differences(before, after, host, most_cubes=12)
+
+
+def audit_of_plan(situation: Situation) -> Audit:
+    """The listeners under the planned rules."""
+    if situation.desired is None:
+        raise ValueError("a plan needs the rules that a policy asks for")
+    return audit(replace(situation, live=planned(situation.live, situation.desired)))
+
+
+# ------------------------------------------------------------------ rules
+
+
+def rule_changes(live: Ruleset, desired: Ruleset) -> tuple[RuleChange, ...]:
+    """Every rule and element of ours that comes or goes."""
+    before, after = _contents(live.owned()), _contents(desired)
+    return tuple(
+        RuleChange(action, where, text, comment)
+        for where in sorted({*before, *after})
+        for action, items in (
+            (Action.REMOVE, _missing(before.get(where, {}), after.get(where, {}))),
+            (Action.ADD, _missing(after.get(where, {}), before.get(where, {}))),
+        )
+        for text, comment in items
+    )
+
+
+_Items = Mapping[object, tuple[str, str]]
+
+
+def _contents(ruleset: Ruleset) -> dict[str, dict[object, tuple[str, str]]]:
+    """What each chain and set holds: a key that makes it what it is, its text and comment."""
+    result: dict[str, dict[object, tuple[str, str]]] = {}
+    for container in ruleset.containers:
+        for chain in container.chains:
+            result[f"chain {chain.name}"] = {rule: (rule_text(rule), rule.comment) for rule in chain.rules}
+        for one in container.sets:
+            if not one.dynamic:
+                result[f"set {one.name}"] = {
+                    element.box: (element_text(one.fields, element), element.comment) for element in one.elements
+                }
+    return result
+
+
+def _missing(there: _Items, here: _Items) -> Iterator[tuple[str, str]]:
+    return (text for key, text in there.items() if key not in here)
+
+
+# ------------------------------------------------------------------ focus
+
+
+def focus(before: Ruleset, after: Ruleset) -> tuple[Ruleset, Ruleset]:
+    """Both rulesets, less the set elements that can't matter for any difference between them.
+
+    When the same rules look up the same sets, packets that lie in no changed element are treated alike. So elements
+    that do not overlap a changed one can be left out on both sides.
+    """
+    if _skeleton(before) != _skeleton(after):
+        return before, after
+    changed = list(_changed_elements(before, after))
+    if len(changed) > _MOST_FOCUS:
+        return before, after
+    return _only_near(before, changed), _only_near(after, changed)
+
+
+def _skeleton(ruleset: Ruleset) -> tuple[tuple[str, tuple[Chain, ...], tuple[NamedSet, ...]], ...]:
+    """Everything but what sets hold."""
+    return tuple(
+        (one.name, one.chains, tuple(replace(each, elements=()) for each in one.sets)) for one in ruleset.containers
+    )
+
+
+_Sides = Mapping[Field, Interval]
+
+
+def _changed_elements(before: Ruleset, after: Ruleset) -> Iterator[_Sides]:
+    steady = _steady_fields(before) & _steady_fields(after)
+    for old, new in zip(before.containers, after.containers, strict=True):
+        for left, right in zip(old.sets, new.sets, strict=True):
+            if left.elements != right.elements:
+                boxes = {one.box for one in left.elements} ^ {one.box for one in right.elements}
+                for box in boxes:
+                    yield {field: part for field, part in zip(left.fields, box, strict=True) if field in steady}
+
+
+def _steady_fields(ruleset: Ruleset) -> frozenset[Field]:
+    """The fields that a packet keeps on its whole way; only they tell that a packet lies in no changed element."""
+    kept = {Field.PROTOCOL, Field.SRC4, Field.SRC6}
+    translates = any(
+        isinstance(verdict, Dnat)
+        for container in ruleset.containers
+        for chain in container.chains
+        for rule in chain.rules
+        for verdict in _plain_verdicts(rule)
+    )
+    return frozenset(kept if translates else kept | {Field.DPORT, Field.DST4, Field.DST6})
+
+
+def _plain_verdicts(rule: Rule) -> tuple[PlainVerdict, ...]:
+    verdict = rule.verdict
+    return tuple(plain for _, plain in verdict.entries) if isinstance(verdict, VerdictMap) else (verdict,)
+
+
+def _only_near(ruleset: Ruleset, changed: Sequence[_Sides]) -> Ruleset:
+    return Ruleset(
+        tuple(
+            replace(
+                container,
+                sets=tuple(
+                    replace(
+                        one,
+                        elements=tuple(element for element in one.elements if _is_near(one.fields, element, changed)),
+                    )
+                    for one in container.sets
+                ),
+            )
+            if container.owned
+            else container
+            for container in ruleset.containers
+        )
+    )
+
+
+def _is_near(fields: Sequence[Field], element: Element, changed: Sequence[_Sides]) -> bool:
+    return any(_overlaps(fields, element, sides) for sides in changed)
+
+
+def _overlaps(fields: Sequence[Field], element: Element, sides: _Sides) -> bool:
+    for field, (first, last) in zip(fields, element.box, strict=True):
+        other = sides.get(field)
+        if other is not None and (other[1] < first or last < other[0]):
+            return False
+    return True
