@@ -165,6 +165,7 @@ CATALOGUE = _catalogue(
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
     Kind("PG420", E, "not a capture", "The file given as the host is not one that `portgate capture` writes. Captures are JSON with a schema number; a capture of plain saved output is made with `portgate capture --from KIND=FILE -o host.json`."),
     Kind("PG421", W, "a part of the host could not be read", "What is missing here is missing in every answer. Most often root is needed, or a program is not installed; the detail says which."),
+    Kind("PG423", E, "a file given as part of the host cannot be read", "`capture --from KIND=FILE` and `--host FILE` read regular files of UTF-8 text, up to a stated size."),
     Kind("PG422", E, "no backend can read or change this host", "portgate drives a firewall that the host has. None of its backends is usable here; `portgate backends` says why for each of them."),
     Kind("PG440", N, "the owners of some sockets are not known", "Only root may see which process of another user holds a socket. Everything else about these sockets is known. Run the command as root to see their owners, too."),
     Kind("PG441", N, "sockets were read from /proc/net", "The kernel did not answer a netlink sock_diag request (old or small kernel, or a sandbox that forbids it). The files in /proc/net list the same sockets, but do not tell which IPv6 sockets take IPv4, nor the device that a socket is bound to."),

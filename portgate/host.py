@@ -1,0 +1,113 @@
+"""The one impure read: what a live host says about itself, or what was saved of one.
+
+What can't be read becomes a note of the capture; whoever needs that part decides whether it can do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from portgate import backends
+from portgate.core.capture import Capture, Reading
+from portgate.core.diagnostics import Diagnostic, PortgateError
+
+Part = Callable[[], Capture]
+INLINE_KINDS = ("interfaces",)
+"""Readings that are written on the command line itself, for they are a few words."""
+
+
+def capture(*, with_packages: bool = False) -> Capture:
+    """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings."""
+    return _gather([*_rules(), partial(_sockets, with_packages), _facts])
+
+
+def capture_sockets(*, with_packages: bool = False) -> Capture:
+    """Only what listens, and which interfaces there are."""
+    return _gather([partial(_sockets, with_packages), _facts])
+
+
+def capture_rules() -> Capture:
+    """Only what decides about packets: rules, interfaces, kernel settings."""
+    return _gather([*_rules(), _facts])
+
+
+def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -> Capture:
+    """A capture from saved plain output. **Shape** `parts` are (kind, path), or (kind, text) for `INLINE_KINDS`.
+
+    Errors: PortgateError PG423 for each file that can't be read.
+    """
+    readings: list[Reading] = []
+    failures: list[Diagnostic] = []
+    for kind, value in parts:
+        try:
+            readings.append(_saved(kind, value, read))
+        except (OSError, UnicodeDecodeError) as error:
+            failures.append(Diagnostic("PG423", f"{value}: {_why(error)}"))
+    if failures:
+        raise PortgateError(*failures)
+    return Capture(tuple(readings))
+
+
+def kinds() -> tuple[str, ...]:
+    """What `from_files` understands: the readings of every backend and of every source of sockets."""
+    from portgate import sockets  # noqa: PLC0415 - imports every source
+
+    rules = (kind for name in backends.names() for kind in backends.get(name).reading_kinds)
+    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl"]))
+
+
+def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
+    if kind in INLINE_KINDS:
+        return Reading(kind, value, "the command line")
+    return Reading(kind, read(value).decode("utf-8"), Path(value).name)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else f"not UTF-8 text at byte {error.start}"
+
+
+def _gather(parts: Iterable[Part]) -> Capture:
+    readings: list[Reading] = []
+    notes: list[Diagnostic] = []
+    for part in parts:
+        try:
+            found = part()
+            readings.extend(found.readings)
+            notes.extend(found.notes)
+        except PortgateError as error:
+            notes.extend(error.diagnostics)
+        except OSError as error:
+            notes.append(Diagnostic("PG421", f"{error.filename or 'the kernel'}: {error.strerror}"))
+    return Capture(tuple(readings), tuple(dict.fromkeys(notes)))
+
+
+def _rules() -> Iterator[Part]:
+    """A part for each backend that this host has. None at all is a note, for then nobody knows the rules."""
+    usable = [name for name in backends.names() if backends.get(name).available() is None]
+    if not usable:
+        yield _no_backend
+    for name in usable:
+        yield partial(_read_rules, name)
+
+
+def _read_rules(backend: str) -> Capture:
+    return Capture(backends.get(backend).session().read())
+
+
+def _no_backend() -> Capture:
+    raise PortgateError(*(Diagnostic("PG422", f"{name}: {backends.get(name).available()}") for name in backends.names()))
+
+
+def _sockets(with_packages: bool) -> Capture:
+    from portgate.sockets import live  # noqa: PLC0415 - only for a live host
+
+    return Capture((live.capture(with_packages),))
+
+
+def _facts() -> Capture:
+    from portgate import linux_facts  # noqa: PLC0415 - only for a live host
+
+    interfaces, notes = linux_facts.read_interfaces()
+    return Capture((*interfaces, linux_facts.read_settings()), notes)
