@@ -1,0 +1,96 @@
+"""The small world in which random rules and packets meet: one host, four links, a few dozen addresses and ports.
+
+Small on purpose: two rules picked at random must often speak of the same packets.
+"""
+
+from __future__ import annotations
+
+from portgate.core.listener import Interface
+from portgate.core.net import Family, parse_address
+from portgate.sandbox import Link
+
+LINKS = (
+    Link("eth0", ("192.0.2.1/24", "2001:db8:1::1/64"), ("192.0.2.2/24", "2001:db8:1::2/64")),
+    Link("eth1", ("10.0.0.1/24", "2001:db8:2::1/64"), ("10.0.0.2/24", "2001:db8:2::2/64")),
+    Link("wg0", ("10.9.0.1/24", "2001:db8:9::1/64"), ("10.9.0.2/24", "2001:db8:9::2/64")),
+    Link("wg1", ("10.9.1.1/24", "2001:db8:a::1/64"), ("10.9.1.2/24", "2001:db8:a::2/64")),
+)
+
+
+def interface(link: Link) -> Interface:
+    """The host's end of a link."""
+    parts = (address.split("/") for address in link.host)
+    return Interface(link.name, tuple((*parse_address(address), int(length)) for address, length in parts))
+
+
+HOST = tuple(interface(link) for link in LINKS)
+
+# Ends of the address intervals that rules use, in order; a packet's addresses lie on them, beside them and between.
+CUTS = {
+    Family.IPV4: tuple(
+        parse_address(text)[1]
+        for text in [
+            "10.0.0.0",
+            "10.0.0.7",
+            "10.0.0.128",
+            "10.1.0.0",
+            "10.9.0.0",
+            "10.9.0.64",
+            "10.9.1.0",
+            "10.255.255.255",
+            "192.0.2.1",
+            "192.0.2.10",
+            "192.0.2.64",
+            "192.0.2.128",
+            "198.51.100.0",
+            "198.51.100.7",
+            "198.51.100.64",
+            "198.51.100.128",
+            "198.51.101.0",
+            "203.0.113.0",
+            "203.0.113.9",
+            "203.0.113.128",
+            "203.0.114.0",
+        ]
+    ),
+    Family.IPV6: tuple(
+        parse_address(text)[1]
+        for text in [
+            "2001:db8:1::1",
+            "2001:db8:1::10",
+            "2001:db8:1::8000",
+            "2001:db8:2::",
+            "2001:db8:2::7",
+            "2001:db8:2::ff00",
+            "2001:db8:9::",
+            "2001:db8:9:0:8000::",
+            "2001:db8:a::",
+            "2001:db8:42::",
+            "2001:db8:42::7",
+            "2001:db8:42:8000::",
+            "2001:db8:43::",
+            "2001:db8:ff00::",
+            "2001:db9::",
+        ]
+    ),
+}
+PORTS = (22, 25, 53, 80, 81, 443, 1023, 1024, 8000, 8080, 8100, 40000)
+
+
+def own_addresses(family: Family) -> tuple[int, ...]:
+    return tuple(address for one in HOST for each, address, _ in one.addresses if each is family)
+
+
+def peers(family: Family) -> tuple[int, ...]:
+    addresses = (parse_address(address.split("/")[0]) for link in LINKS for address in link.peer)
+    return tuple(address for each, address in addresses if each is family)
+
+
+def may_come_from(family: Family, address: int) -> bool:
+    """Whether routing lets a packet from there in: sources that it refuses never reach any rule of a later hook."""
+    if address in own_addresses(family):
+        return False
+    if family is Family.IPV6:
+        return address >> 125 == 1  # global unicast
+    broadcasts = {own | 0xFF for own in own_addresses(family)} | {own & ~0xFF for own in own_addresses(family)}
+    return 0 < address >> 24 < 224 and address >> 24 != 127 and address not in broadcasts
