@@ -239,6 +239,8 @@ class Way:
                         return ended
                 case Goto(name):
                     return self._walk(container, _called(container, name))
+                case Dnat(family=other) if other not in (None, self.family):
+                    pass  # nft_nat does nothing for packets of the other family
                 case Accept() | Drop() | Reject() | Dnat() | Snat() as final:
                     return final
         return None
