@@ -71,11 +71,15 @@ class Diagnostic:
 
 
 class PortgateError(Exception):
-    """A command can't go on. Carries all that is known about why, at least one diagnostic."""
+    """A command can't go on. Carries all that is known about why, at least one diagnostic.
 
-    def __init__(self, *diagnostics: Diagnostic) -> None:
+    **Shape** `sources` are the texts that the spans point into, by file, where they are known.
+    """
+
+    def __init__(self, *diagnostics: Diagnostic, sources: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__("; ".join(f"{one.code}: {one.detail}" for one in diagnostics))
         self.diagnostics = diagnostics
+        self.sources = sources
 
     def __reduce__(self) -> tuple[type[PortgateError], tuple[Diagnostic, ...]]:
         """So that it survives the way out of a child process."""
@@ -176,6 +180,9 @@ CATALOGUE = _catalogue(
     Kind("PG446", E, "not a list of interfaces", "Interfaces are written NAME:ADDRESS/PREFIX,NAME:ADDRESS/PREFIX,... where the first colon ends the name; `eth1:` has no address, `eth1:down` is not up."),
     Kind("PG447", E, "a kernel setting has a value that it can't have", "The saved text of kernel settings has lines `name = value`. The value of this one is not what the kernel prints there."),
     Kind("PG448", W, "interfaces of the host could not be read", "Without its interfaces and addresses, it is not known from where a listener can be reached, so answers are given for any interface. The kernel refused the question, or an interface has a name that no rule can hold."),
+    Kind("PG460", E, "no libnftables", "portgate drives nftables through libnftables.so.1, which is a package of its own on most distributions, and its Python binding."),
+    Kind("PG461", E, "no permission for the firewall", "Rules are read and changed only with CAP_NET_ADMIN in the network namespace. Reading is refused, too, so nothing about the rules is known."),
+    Kind("PG462", E, "the kernel has no nf_tables", "The kernel was built without nf_tables, its module is not loaded and cannot be, or a sandbox hides it."),
     # ---- 5xx: applying (apply/, sessions)
     Kind("PG520", E, "the state directory cannot be used", "Before anything is touched, portgate makes sure that it can record what it does. The directory must belong to the user who applies, be on a writable file system with free space, and no part of it may be a symbolic link that somebody else made. PORTGATE_STATE_DIR names another."),
     Kind("PG521", E, "another apply holds the lock", "Applies to one host run one after the other. The one that holds the lock did not finish in time; look whether it waits for an answer."),
@@ -187,6 +194,9 @@ CATALOGUE = _catalogue(
     Kind("PG591", E, "a process of the sandbox ended unexpectedly", "What happens in the sandbox is done by child processes, which report to portgate. One ended without a report: it was killed, or memory ran out."),
     Kind("PG592", E, "a program failed in the sandbox", "The sandbox is built with `ip` (iproute2), and rules are loaded into it with the tools of their firewall. One of these is missing or refused; the detail quotes what it said."),
     Kind("PG593", E, "a packet sent in the sandbox never arrived", "Every packet is counted when it arrives, before any rule. A lost one says nothing about the rules, so no result is given. Routing may have refused its source address, or the machine is overloaded."),
+    Kind("PG530", E, "a table of portgate's name is not portgate's", "portgate replaces the table `inet portgate` and marks it as its own. A table of this name without the mark was made by somebody else, and is left alone."),
+    Kind("PG531", E, "the kernel or libnftables refused the rules", "The script was not taken, as a whole: the rules that were there before are still in force. The detail says what was refused, and where in the script."),
+    Kind("PG532", E, "the kernel lacks something that the rules need", "The kernel knows nf_tables but not every part of it that these rules use. Nothing was loaded; the rules that were there before are still in force."),
     # ---- 6xx: findings of the audit (core/audit.py)
     Kind("PG601", W, "listening, and blocked", "A socket listens, and the live rules let no new connection reach it. Either grant its port in the policy, or stop the program if nobody needs it."),
     Kind("PG602", W, "listening and reachable, but the policy does not allow it", "The live rules let packets through to this listener that the policy does not allow. Apply the policy, or grant the port."),

@@ -1,0 +1,43 @@
+"""The nftables backend: the table `inet portgate`, through libnftables."""
+
+from __future__ import annotations
+
+from portgate.backends import Session
+from portgate.core.capture import Artifact, Reading
+from portgate.core.ruleset import Feature, Ruleset
+
+
+class Nftables:
+    """See `portgate.backends.Backend`. Everything is imported when it is used, because start-up shall be quick."""
+
+    name = "nftables"
+    features = frozenset(Feature)
+    reading_kinds = ("nft-json", "nft")
+
+    def available(self) -> str | None:
+        from portgate.backends.nftables import session  # noqa: PLC0415 - see the class
+
+        return session.available()
+
+    def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
+        from portgate.backends.nftables import emit  # noqa: PLC0415 - see the class
+
+        return emit.emit(desired, dialect)
+
+    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+        from portgate.backends.nftables import parse  # noqa: PLC0415 - see the class
+
+        return parse.parse(readings)
+
+    def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
+        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+
+        return transaction.transaction(observed, desired)
+
+    def session(self) -> Session:
+        from portgate.backends.nftables import session  # noqa: PLC0415 - see the class
+
+        return session.NftablesSession()
+
+
+BACKEND = Nftables()

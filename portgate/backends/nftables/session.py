@@ -1,0 +1,197 @@
+"""A live host through libnftables: one process, one context, no `nft` program.
+
+Facts
+    The binding from the package index lacks the dry run of the distribution's, but both drive the same library
+    (pip-nftables 1.0.2, python3-nftables 1.0.6). libnftables ends the process when it gets no netlink socket, so
+    the kernel is asked for one before (nft 1.0.6, mnl.c).
+    nft prints and reads hours of the day in the time zone of its process, although the kernel keeps UTC.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import CDLL, c_bool, c_void_p
+from pathlib import Path
+from types import ModuleType
+
+from portgate.backends.nftables.emit import HEADER, TABLE
+from portgate.core.capture import Artifact, Reading
+from portgate.core.diagnostics import Diagnostic, PortgateError
+
+DISTRIBUTION = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
+NETLINK_NETFILTER = 12
+GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
+REPLY_ERROR = 2  # NLMSG_ERROR
+GENERATION_ID = 1  # NFTA_GEN_ID
+
+
+def available() -> str | None:
+    """None when this process can drive nftables, else why not and what to do."""
+    try:
+        _generation_number()
+        _binding()
+    except PortgateError as error:
+        first = error.diagnostics[0]
+        return f"{first.detail}; {first.remedy}" if first.remedy else first.detail
+    return None
+
+
+class NftablesSession:
+    """See `portgate.backends.Session`."""
+
+    def __init__(self) -> None:
+        _generation_number()
+        self._nft = _binding().Nftables()
+
+    def read(self) -> tuple[Reading, ...]:
+        self._nft.set_json_output(True)
+        try:
+            text = self._run("list ruleset")
+        finally:
+            self._nft.set_json_output(False)
+        return (Reading("nft-json", text, "nft -j list ruleset"),)
+
+    def check(self, artifact: Artifact) -> None:
+        with self._dry_run():
+            self._run(artifact.text)
+
+    def load(self, artifact: Artifact) -> None:
+        self._run(artifact.text)
+
+    def snapshot(self) -> Artifact:
+        status, listing, _ = self._command(f"list table {TABLE}")
+        return Artifact("nftables", f"{HEADER}table {TABLE}\ndelete table {TABLE}\n{listing if status == 0 else ''}")
+
+    def generation(self) -> str | None:
+        """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+        return f"{boot}:{namespace}:{_generation_number()}"
+
+    def _run(self, script: str) -> str:
+        status, output, complaint = self._command(script)
+        if status != 0:
+            raise PortgateError(*_diagnostics(script, complaint))
+        return output
+
+    def _command(self, script: str) -> tuple[int, str, str]:
+        with _utc():
+            status, output, complaint = self._nft.cmd(script.encode(errors="surrogateescape"))
+        return status, output.decode(errors="surrogateescape"), complaint.decode(errors="replace")
+
+    @contextmanager
+    def _dry_run(self) -> Iterator[None]:
+        library = CDLL("libnftables.so.1")
+        library.nft_ctx_set_dry_run.argtypes = [c_void_p, c_bool]
+        context = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
+        library.nft_ctx_set_dry_run(context, True)
+        try:
+            yield
+        finally:
+            library.nft_ctx_set_dry_run(context, False)
+
+
+@contextmanager
+def _utc() -> Iterator[None]:
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
+# ------------------------------------------------------------------ the library
+
+
+def _binding() -> ModuleType:
+    """The distribution's binding where it is, else the installed one. Errors: PortgateError without libnftables."""
+    try:
+        module = _distribution() or importlib.import_module("nftables")
+        CDLL("libnftables.so.1")
+    except (ImportError, OSError) as error:
+        remedy = "install it: `apt install libnftables1 python3-nftables` on Debian and Ubuntu, `dnf install python3-nftables` on Fedora"
+        raise PortgateError(Diagnostic("PG460", f"libnftables cannot be loaded: {error}", remedy=remedy)) from error
+    return module
+
+
+def _distribution() -> ModuleType | None:
+    """Looked up by its place, because a virtual environment hides it."""
+    specification = importlib.util.spec_from_file_location("portgate_libnftables", DISTRIBUTION)
+    if not DISTRIBUTION.exists() or specification is None or specification.loader is None:
+        return None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+# ------------------------------------------------------------------ the kernel
+
+
+def _generation_number() -> int:
+    """Errors: PortgateError when the kernel has no nf_tables, or does not let us at it."""
+    # nlmsghdr: length, type, flags (request), sequence, port; nfgenmsg: family, version, resource
+    request = struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+            link.sendto(request, (0, 0))
+            reply = link.recv(4096)
+    except OSError as error:
+        raise PortgateError(_refused(error.errno or errno.EIO)) from error
+    if struct.unpack_from("=H", reply, 4)[0] == REPLY_ERROR:
+        raise PortgateError(_refused(-struct.unpack_from("=i", reply, 16)[0]))
+    return _attribute(reply, 20, GENERATION_ID)
+
+
+def _attribute(reply: bytes, start: int, wanted: int) -> int:
+    while start + 8 <= len(reply):
+        length, kind = struct.unpack_from("=HH", reply, start)
+        if kind & 0x3FFF == wanted:
+            return int(struct.unpack_from(">I", reply, start + 4)[0])
+        start += max(4, length + 3 & ~3)
+    return 0
+
+
+def _refused(number: int) -> Diagnostic:
+    if number in (errno.EPERM, errno.EACCES):
+        remedy = "run this command as root (it needs CAP_NET_ADMIN in this network namespace)"
+        return Diagnostic("PG461", "the kernel does not let this user see or change firewall rules", remedy=remedy)
+    detail = f"the kernel does not answer nf_tables requests: {os.strerror(number)}"
+    return Diagnostic("PG462", detail, remedy="load the module with `modprobe nf_tables`, or use a kernel that has it")
+
+
+# ------------------------------------------------------------------ complaints of nft
+
+_COMPLAINT = re.compile(r"^[^:\n]*:(?P<line>\d+):(?P<column>\d+)-\d+: Error: (?P<what>.*)$|^Error: (?P<bare>.*)$", re.M)
+
+
+def _diagnostics(script: str, complaint: str) -> list[Diagnostic]:
+    """Every complaint, with the line of the script that it is about."""
+    lines = script.splitlines()
+    found = [_diagnostic(one, lines) for one in _COMPLAINT.finditer(complaint)]
+    return found or [Diagnostic("PG531", complaint.strip() or "libnftables gave no reason")]
+
+
+def _diagnostic(found: re.Match[str], lines: list[str]) -> Diagnostic:
+    what = found["what"] or found["bare"]
+    number = int(found["line"] or 0)
+    place = f" (line {number} of the script: {lines[number - 1].strip()[:200]})" if 0 < number <= len(lines) else ""
+    if os.strerror(errno.EPERM) in what:
+        return _refused(errno.EPERM)
+    if any(os.strerror(one) in what for one in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)):
+        remedy = "use a kernel with this part of nf_tables, or leave out the grants that need it"
+        return Diagnostic("PG532", f"{what}{place}", remedy=remedy)
+    return Diagnostic("PG531", f"{what}{place}")
