@@ -16,7 +16,16 @@ from typing import NamedTuple, assert_never
 
 from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
-from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize, prefixes
+from portgate.core.net import (
+    PORT_PROTOCOLS,
+    Family,
+    Intervals,
+    complement,
+    interface_interval,
+    intersect,
+    normalize,
+    prefixes,
+)
 from portgate.core.packets import (
     CT_MARK_BITS,
     CT_STATE,
@@ -141,6 +150,7 @@ OF_A_CONNECTION = frozenset(
         Field.ORIGINAL_DPORT,
     }
 )
+_PROTOCOLS_WITH_PORTS = normalize((one, one) for one in PORT_PROTOCOLS)
 # Where a translation changes a field, tests on the packet as it arrived still see the old value.
 ORIGINALS = {
     Field.SRC4: Field.ORIGINAL_SRC4,
@@ -331,7 +341,8 @@ class ChainEvaluation:
             case Goto():
                 return self._called(verdict.chain, Kind.RETURN)
             case Dnat():
-                return self.translation(verdict, place)
+                other_family = verdict.family not in (None, self.family)
+                return self.go_on if other_family else self.translation(verdict, place)
             case Queue():
                 return self._either(f"queue {rule}", "a program that decides", Kind.ACCEPT, Kind.DROP, place)
             case Unknown():
@@ -366,15 +377,18 @@ class ChainEvaluation:
         return result
 
     def _translated(self, verdict: Dnat, addresses: Intervals, place: Place | None) -> Diagram:
-        destination = DESTINATION[self.family]
-        changes: dict[Field | int, Intervals] = {Field.DNATED: exactly(1), destination: addresses}
-        same: tuple[Match, ...] = (Test(destination, addresses),)
-        if verdict.port is not None:
-            changes[Field.DPORT] = (verdict.port,)
-            same += (Test(Field.DPORT, (verdict.port,)),)
-        translated = self.space.leaf(Leaf(Kind.ACCEPT, merged((), changes.items()), place))
+        moved = self._moved({DESTINATION[self.family]: addresses}, place)
+        if verdict.port is None:
+            return moved
+        both = self._moved({DESTINATION[self.family]: addresses, Field.DPORT: (verdict.port,)}, place)
+        return self.space.choose(self.test(Field.PROTOCOL, _PROTOCOLS_WITH_PORTS), both, moved)
+
+    def _moved(self, changes: Mapping[Field | int, Intervals], place: Place | None) -> Diagram:
+        """Accepts with these new values of fields; a packet that has them already counts as not translated."""
+        translated = self.space.leaf(Leaf(Kind.ACCEPT, merged(((Field.DNATED, exactly(1)),), changes.items()), place))
         unchanged = self.space.leaf(Leaf(Kind.ACCEPT, (), place))
-        return self._guarded(self.match(All(same)), unchanged, translated)
+        same = All(tuple(Test(field, values) for field, values in changes.items() if isinstance(field, Field)))
+        return self._guarded(self.match(same), unchanged, translated)
 
     def _verdict_map(self, verdict: VerdictMap, place: Place | None, rule: tuple[str, int]) -> Diagram:
         space = self.space
@@ -512,15 +526,19 @@ class ChainEvaluation:
     def _read_set(self, match: Lookup) -> Diagram:
         space = self.space
         named = self.sets.get(match.set_name)
-        name = f"set {match.set_name} of {self._here()}"
+        key = f"set {match.set_name} of {self._here()} {match.fields}"
         if named is None:
-            return self.doubts.condition(f"{name} {match.fields}", f"the set {match.set_name}, which is not known")
+            return self._if_present(match.fields, key, f"the set {match.set_name}, which is not known")
         found = self._boxes(match.fields, [(element.box, space.true) for element in named.elements], space.false)
         if named.dynamic:
-            found = space.either(
-                found, self.doubts.condition(f"{name} {match.fields}", f"what rules add to the set {match.set_name}")
-            )
+            added = self._if_present(match.fields, key, f"what rules add to the set {match.set_name}")
+            found = space.either(found, added)
         return found
+
+    def _if_present(self, fields: Sequence[Field], key: str, reason: str) -> Diagram:
+        """A doubt about packets that have these fields at all."""
+        having = self.match(All(tuple(Test(field, ((0, field.top),)) for field in fields)))
+        return self.space.both(having, self.doubts.condition(key, reason))
 
     def _boxes(self, fields: Sequence[Field], rows: Sequence[tuple[Box, Diagram]], miss: Diagram) -> Diagram:
         """The leaf of the first box in which the fields lie."""

@@ -80,8 +80,8 @@ class Landing(NamedTuple):
 class Answer(NamedTuple):
     """The value of a leaf of a settled diagram.
 
-    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on;
-    `landing` is where an accepted packet goes whose destination was translated.
+    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on
+    (of an accepted packet: where it goes); `landing` is where an accepted packet goes whose destination was translated.
     """
 
     fate: Fate
@@ -146,11 +146,11 @@ class Analysis:
 
     def _collapse(self, node: Diagram) -> Answer:
         answers = sorted((answer_of(leaf) for leaf in self.space.leaves(node)), key=str)
-        if len({(answer.fate, answer.landing) for answer in answers}) == 1:
-            return answers[0]
-        fates = self.space.rebuild(node, lambda leaf: self.space.leaf(answer_of(leaf).fate))
-        reasons = {self.doubts.reason(level) for level in levels(fates)}
-        return Answer(Fate.DEPENDS, None, tuple(sorted(reasons)))
+        fates = self.space.rebuild(node, lambda leaf: self.space.leaf(answer_of(leaf)._replace(place=None)))
+        reasons = tuple(sorted({self.doubts.reason(level) for level in levels(fates)}))
+        if len({answer.fate for answer in answers}) > 1:
+            return Answer(Fate.DEPENDS, None, reasons)
+        return answers[0]._replace(reasons=reasons, landing=None) if reasons else answers[0]
 
 
 def answer_of(leaf: Diagram) -> Answer:
