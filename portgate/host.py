@@ -52,7 +52,7 @@ def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -
 
 def kinds() -> tuple[str, ...]:
     """What `from_files` understands: the readings of every backend and of every source of sockets."""
-    from portgate import sockets  # noqa: PLC0415 - imports every source
+    from portgate import sockets
 
     rules = (kind for name in backends.names() for kind in backends.get(name).reading_kinds)
     return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl"]))
@@ -97,17 +97,19 @@ def _read_rules(backend: str) -> Capture:
 
 
 def _no_backend() -> Capture:
-    raise PortgateError(*(Diagnostic("PG422", f"{name}: {backends.get(name).available()}") for name in backends.names()))
+    raise PortgateError(
+        *(Diagnostic("PG422", f"{name}: {backends.get(name).available()}") for name in backends.names())
+    )
 
 
 def _sockets(with_packages: bool) -> Capture:
-    from portgate.sockets import live  # noqa: PLC0415 - only for a live host
+    from portgate.sockets import live
 
     return Capture((live.capture(with_packages),))
 
 
 def _facts() -> Capture:
-    from portgate import linux_facts  # noqa: PLC0415 - only for a live host
+    from portgate import linux_facts
 
     interfaces, notes = linux_facts.read_interfaces()
     return Capture((*interfaces, linux_facts.read_settings()), notes)

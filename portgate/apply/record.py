@@ -47,13 +47,16 @@ class Record:
         `generation` must have been asked from the backend of this record.
         """
         return (
-            self.generation is not None
-            and self.host is not None
-            and (self.generation, self.host) == (generation, host_identity())
+            self.matches_host(generation)
             and (self.day, self.version) == (day, __version__)
             and self.files[0][0] == main
             and all(digest(read(path)) == known for path, known in self.files)
         )
+
+    def matches_host(self, generation: str | None) -> bool:
+        """Whether no rule of this host, anybody's, has changed since."""
+        known = self.generation is not None and self.host is not None
+        return known and (self.generation, self.host) == (generation, host_identity())
 
 
 def digest(content: bytes | None) -> str:

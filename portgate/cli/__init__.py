@@ -1,0 +1,109 @@
+"""The command line: reads arguments, calls the engine, renders, exits.
+
+Rules of this file
+    Starting up must stay cheap, so it imports click and nothing heavy; a command's module imports what it needs inside
+    of the command. A command returns its exit code: 0 nothing to report; 1 findings or differences; 2 the command line
+    or a policy is wrong; 3 the host could not be read or changed; 4 a bug of portgate. As in a shell, 130 means
+    interrupted and 141 that nobody read the output to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from portgate import __version__
+from portgate.cli import output
+from portgate.core.diagnostics import PortgateError
+
+USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
+
+# Each command and the function behind it, in the order of `--help`.
+COMMANDS = {
+    "check": "policy.check",
+    "compile": "policy.compile_policy",
+    "status": "host.status",
+    "sockets": "host.sockets",
+    "capture": "host.capture",
+    "services": "reference.services",
+    "explain": "reference.explain",
+    "backends": "reference.backends",
+}
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(".")
+        command: click.Command = getattr(import_module(f"{__name__}.{module}"), function)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            self._refuse(ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+    def _refuse(self, ctx: click.Context, name: str) -> None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        ctx.fail(f"No such command {name!r}.{hint}")
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="portgate", message="%(prog)s %(version)s")
+def portgate() -> None:
+    """A firewall manager that proves what it does.
+
+    A policy says which ports may be reached and from where. portgate compares it with the sockets that listen and with
+    every rule the host enforces, shows what would change, applies it atomically, and verifies the result.
+    """
+
+
+def main() -> None:
+    """The program `portgate`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command line; its exit code. Nothing is raised."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with portgate.make_context("portgate", list(arguments)) as context:
+            code = portgate.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except PortgateError as error:
+        output.complain(error.diagnostics, error.sources)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes a report that can be sent
+        from portgate.cli import bug
+
+        output.complain([bug.report(error, arguments)])
+        return BUG
+    return int(code)

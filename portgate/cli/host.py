@@ -1,0 +1,125 @@
+"""Commands that look at the host and change nothing: sockets, capture, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from portgate.cli.options import backend_option, format_option, host_option
+from portgate.cli.output import complain, say, say_json, say_table, write
+from portgate.report.text import escape
+
+if TYPE_CHECKING:
+    from portgate.engine import Status
+
+
+@click.command
+@host_option
+@click.option("--packages", is_flag=True, help="Ask the package manager which package each program belongs to.")
+@format_option
+def sockets(host_file: str | None, packages: bool, output_format: str) -> int:
+    """What listens on this host, and who it is.
+
+    Without root, the owners of other users' sockets stay unknown.
+    """
+    from portgate import engine
+    from portgate.report import listeners
+
+    found = engine.sockets(host_file, with_packages=packages)
+    complain(found.notes)
+    if output_format == "json":
+        say_json({"listeners": [listeners.fields(one) for one in found.listeners]})
+    else:
+        say_table(listeners.HEADER, [listeners.row(one) for one in found.listeners])
+    return 0
+
+
+@click.command
+@click.option(
+    "--from", "parts", metavar="KIND=FILE", multiple=True,
+    help="Build the capture from saved output in place of this host; repeat for each part.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="FILE", default="-", show_default=True, help="Where to; `-` is standard output."
+)
+@click.option("--packages", is_flag=True, help="Ask the package manager which package each program belongs to.")
+def capture(parts: tuple[str, ...], output: str, packages: bool) -> int:
+    """All that portgate reads of a host, as one file.
+
+    Other commands take it with `--host`. It holds rules, sockets with their processes and users, interfaces and addresses: the file is made readable by its
+    owner only. KIND is the program whose output was saved, as in `nft=ruleset.txt`, `nft-json=...`, `ss=...`; or
+    `interfaces=NAME:ADDRESS/PREFIX,...`, written out. Exits with 3 when a part could not be read.
+    """
+    from portgate import engine, host
+    from portgate.core.capture import to_json
+    from portgate.core.diagnostics import errors
+
+    pairs = [_pair(one) for one in parts]
+    found = engine.captured_from(pairs) if pairs else host.capture(with_packages=packages)
+    complain(found.notes)
+    write(output, to_json(found), private=True)
+    return 3 if errors(found.notes) else 0
+
+
+def _pair(part: str) -> tuple[str, str]:
+    from portgate import host
+
+    kind, equals, value = part.partition("=")
+    if not equals or kind not in host.kinds():
+        known = ", ".join(host.kinds())
+        raise click.BadParameter(f"{part!r} is not KIND=FILE with a KIND of {known}", param_hint="--from")
+    return kind, value
+
+
+@click.command
+@backend_option
+@format_option
+def status(backend: str, output_format: str) -> int:
+    """What was applied last, and whether it is in force.
+
+    Exits with 1 when the rules of the last apply are gone. When other rules of this host changed since, it says so;
+    whether that matters, `portgate verify` tells.
+    """
+    from portgate import engine
+
+    found = engine.status(backend)
+    if output_format == "json":
+        say_json(_status_fields(found))
+    else:
+        say(f"{name:8}  {escape(value)}" for name, value in _status_lines(found))
+    return 1 if found.record and not found.loaded else 0
+
+
+def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
+    yield "backend", status.backend
+    if status.record:
+        yield "policy", f"{status.record.policy} ({status.record.files[0][0]})"
+        yield "applied", status.record.time
+    yield "rules", _rules_text(status)
+
+
+def _rules_text(status: Status) -> str:
+    match status.record is not None, status.loaded:
+        case True, True if status.untouched:
+            return "in force; no rule of this host has changed since"
+        case True, True:
+            return "in force; rules of this host, portgate's or others', have changed since"
+        case True, False:
+            return "gone: none of portgate's rules is loaded"
+        case False, True:
+            return "rules of portgate are loaded; there is no record of who applied them"
+    return "nothing was applied, and no rule of portgate's is loaded"
+
+
+def _status_fields(status: Status) -> dict[str, object]:
+    record = status.record
+    return {
+        "backend": status.backend,
+        "loaded": status.loaded,
+        "untouched": status.untouched,
+        "policy": record and record.policy,
+        "files": [path for path, _ in record.files] if record else [],
+        "applied": record and record.time,
+    }

@@ -1,0 +1,58 @@
+"""Where results go: text and JSON to standard output, diagnostics to standard error, colour to terminals only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+import click
+
+from portgate.core.diagnostics import Diagnostic
+from portgate.report import text
+
+SCHEMA = 1
+
+
+def paint(stream: TextIO | None = None) -> text.Paint:
+    """Colours for a terminal; none for anything else, with NO_COLOR, or on a terminal that has none."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return text.coloured if wanted and (stream or sys.stdout).isatty() else text.plain
+
+
+def say(lines: Iterable[str]) -> None:
+    """Lines that are safe to show."""
+    for line in lines:
+        print(line)
+
+
+def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    say(text.table(header, rows, paint()))
+
+
+def say_json(content: Mapping[str, object]) -> None:
+    """Everything for programs is one object that names its schema."""
+    print(json.dumps({"schema": SCHEMA, **content}, indent=2))
+
+
+def complain(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
+    """**Shape** `sources` are the texts of the files that diagnostics point into, by path."""
+    from portgate.report.diagnostics import render
+
+    for one in diagnostics:
+        click.echo(render(one, sources or {}, paint(sys.stderr)), err=True)
+
+
+def write(path: str, content: str, *, private: bool = False) -> None:
+    """To a file, or to standard output where `path` is `-`."""
+    from portgate import engine
+
+    if path == "-":
+        sys.stdout.write(content)
+        return
+    try:
+        engine.write_file(path, content, private=private)
+    except OSError as error:
+        raise click.FileError(path, error.strerror) from error

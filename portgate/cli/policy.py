@@ -1,0 +1,57 @@
+"""Commands that need a policy and no host: check, compile."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from portgate import backends
+from portgate.cli.options import format_option
+from portgate.cli.output import complain, say, say_json, write
+from portgate.core.diagnostics import Severity
+
+EXIT_CODES = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.NOTE: 0}
+
+
+@click.command
+@click.argument("policies", metavar="POLICY...", nargs=-1, required=True)
+@format_option
+def check(policies: tuple[str, ...], output_format: str) -> int:
+    """Every mistake in policies, and what is doubtful.
+
+    Looks at the files alone, not at the host.
+
+    Exits with 2 when a policy has errors, else with 1 when it has warnings; notes alone are no reason to stop.
+    """
+    from portgate import engine
+    from portgate.report.diagnostics import fields
+
+    checked = {path: engine.check(path, date.today()) for path in policies}
+    if output_format == "json":
+        results = {path: [fields(one) for one in loaded.diagnostics] for path, loaded in checked.items()}
+        say_json({"policies": [{"file": path, "diagnostics": found} for path, found in results.items()]})
+    else:
+        for path, loaded in checked.items():
+            complain(loaded.diagnostics, loaded.sources)
+            if loaded.policy is not None:
+                say([f"{path}: {len(loaded.policy.grants())} grants"])
+    found = [one.severity for loaded in checked.values() for one in loaded.diagnostics]
+    return max((EXIT_CODES[severity] for severity in found), default=0)
+
+
+@click.command("compile")
+@click.argument("policy")
+@click.option(
+    "--to", "backend", type=click.Choice(list(backends.names())), required=True, help="The language of the rules."
+)
+@click.option("--dialect", help="A variant of that language.")
+@click.option(
+    "-o", "--output", metavar="FILE", default="-", show_default=True, help="Where to; `-` is standard output."
+)
+def compile_policy(policy: str, backend: str, dialect: str | None, output: str) -> int:
+    """The native rules of a policy, ready to be loaded."""
+    from portgate import engine
+
+    write(output, engine.compile_policy(policy, backend, dialect, date.today()).text)
+    return 0

@@ -1,0 +1,142 @@
+"""Commands that only look something up: services, codes, the schema, the backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from portgate.cli.options import format_option
+from portgate.cli.output import paint, say, say_json, say_table
+from portgate.core.diagnostics import CATALOGUE, Kind
+from portgate.report.text import Style
+
+if TYPE_CHECKING:
+    from portgate.core.policy import Traffic
+    from portgate.language.services import Service
+
+
+@click.command
+@click.argument("what", metavar="[NAME|PORT]", required=False)
+@format_option
+def services(what: str | None, output_format: str) -> int:
+    """The built-in services, by name or by port.
+
+    Without an argument all of them; a PORT is `53` or `53/udp`. Exits with 1 when there is none.
+    """
+    found = _services(what)
+    if output_format == "json":
+        say_json({"services": [_service_fields(one) for one in found]})
+    elif found:
+        say_table(("SERVICE", "PORTS", "ALSO", "RISK"), [_service_row(one) for one in found])
+    else:
+        click.echo(f"no service is known as {what!r}", err=True)
+    return 0 if found else 1
+
+
+def _services(what: str | None) -> tuple[Service, ...]:
+    from portgate.language import services as known
+
+    if what is None:
+        return known.table()
+    port, _, protocol = what.partition("/")
+    if port.isascii() and port.isdigit():
+        return tuple(one for one in known.at(int(port)) if any(_uses(one, int(port), protocol)))
+    named = known.by_name().get(what.lower())
+    return (named,) if named else ()
+
+
+def _uses(service: Service, port: int, protocol: str) -> list[bool]:
+    from portgate.core.net import PORT_PROTOCOLS, protocol_name
+
+    return [
+        part.first <= port <= part.last and protocol in ("", protocol_name(part.protocol))
+        for part in service.traffic
+        if part.protocol in PORT_PROTOCOLS
+    ]
+
+
+def _service_row(service: Service) -> tuple[str, ...]:
+    ports = " ".join(_traffic_text(part) for part in service.traffic)
+    return (service.name, ports, " ".join(service.aliases), service.risk)
+
+
+def _service_fields(service: Service) -> dict[str, object]:
+    return {
+        "name": service.name,
+        "ports": [_traffic_text(part) for part in service.traffic],
+        "aliases": list(service.aliases),
+        "risk": service.risk or None,
+    }
+
+
+def _traffic_text(traffic: Traffic) -> str:
+    from portgate.core.net import protocol_name
+
+    ports = str(traffic.first) if traffic.first == traffic.last else f"{traffic.first}-{traffic.last}"
+    return f"{ports}/{protocol_name(traffic.protocol)}"
+
+
+@click.command
+@click.argument("code", required=False)
+@format_option
+def explain(code: str | None, output_format: str) -> int:
+    """What the code of a diagnostic means, and what to do.
+
+    Without CODE, a list of all.
+    """
+    kinds = [_kind(code)] if code else list(CATALOGUE.values())
+    if output_format == "json":
+        say_json({"codes": [_kind_fields(one) for one in kinds]})
+    elif code:
+        say(_explained(kinds[0]))
+    else:
+        say_table(("CODE", "SEVERITY", "MEANS"), [(one.code, str(one.severity), one.summary) for one in kinds])
+    return 0
+
+
+def _kind(code: str) -> Kind:
+    """`PG205`, `pg205` and `205` are the same."""
+    wanted = "PG" + code.upper().removeprefix("PG")
+    if wanted not in CATALOGUE:
+        raise click.BadParameter(
+            f"{code!r} is not a code of portgate; `portgate explain` lists them", param_hint="CODE"
+        )
+    return CATALOGUE[wanted]
+
+
+def _explained(kind: Kind) -> list[str]:
+    import textwrap
+
+    heading = paint()(Style.HEADING, f"{kind.code} {kind.severity}: {kind.summary}")
+    return [heading, "", *textwrap.wrap(kind.explanation, 80, break_on_hyphens=False)]
+
+
+def _kind_fields(kind: Kind) -> dict[str, object]:
+    return {
+        "code": kind.code,
+        "severity": str(kind.severity),
+        "summary": kind.summary,
+        "explanation": kind.explanation,
+    }
+
+
+@click.command
+@format_option
+def backends(output_format: str) -> int:
+    """The firewalls that portgate can drive here."""
+    from portgate import backends as known
+
+    found = [known.get(name) for name in known.names()]
+    if output_format == "json":
+        say_json({
+            "backends": [
+                {"name": one.name, "unavailable": one.available(), "features": sorted(one.features), "readings": list(one.reading_kinds)}
+                for one in found
+            ]
+        })  # fmt: skip
+        return 0
+    for one in found:
+        say([f"{paint()(Style.HEADING, one.name)}: {one.available() or 'available'}"])
+        say(f"  {feature}" for feature in sorted(one.features))
+    return 0
