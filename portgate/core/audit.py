@@ -360,7 +360,9 @@ def _dead_rules(live: Ruleset, container: Container, number: int, families: Sequ
         alive: set[Place | None] = set()
         for family in families:
             known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
-            evaluation = ChainEvaluation(Doubts(Space()), ANY_HOST, family, container, known=known, number=number)
+            evaluation = ChainEvaluation(
+                Doubts(Space()), ANY_HOST, family, container, known=known, early=False, number=number
+            )
             diagram = evaluation.chain(chain.name)
             alive |= {
                 leaf_of(leaf).place

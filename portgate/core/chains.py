@@ -41,6 +41,7 @@ from portgate.core.packets import (
     SPORT,
     SRC,
     TCP_FLAGS,
+    UNTRACKED_STATE,
 )
 from portgate.core.ruleset import (
     Accept,
@@ -150,6 +151,7 @@ OF_A_CONNECTION = frozenset(
         Field.ORIGINAL_DPORT,
     }
 )
+_NOT_PLAIN = OF_A_CONNECTION | {Field.CT_STATE}  # need more than a look at their level
 _PROTOCOLS_WITH_PORTS = normalize((one, one) for one in PORT_PROTOCOLS)
 # Where a translation changes a field, tests on the packet as it arrived still see the old value.
 ORIGINALS = {
@@ -162,8 +164,12 @@ ORIGINALS = {
 }
 _MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: CT_MARK_BITS}
 BOTH: Intervals = ((0, 1),)
-# Chains that run before connection tracking read every packet as invalid.
-UNSEEN = exactly(CtState.INVALID.value)
+# What rules can change within a chain, by level, as it is before any rule has: a packet without a connection is
+# invalid, and marks are 0.
+UNCHANGED: Mapping[int, int] = {
+    UNTRACKED_STATE: CtState.INVALID.value,
+    **{first + bit: 0 for first in (MARK_BITS, CT_MARK_BITS) for bit in range(32)},
+}
 
 
 def _mark_bits(field: Field, mask: int, value: int) -> list[tuple[int, int]]:
@@ -229,9 +235,17 @@ class ChainEvaluation:
     """Evaluates the chains of one container where some fields are known."""
 
     def __init__(
-        self, doubts: Doubts, host: Host, family: Family, container: Container, *, known: State, number: int | None
+        self,
+        doubts: Doubts,
+        host: Host,
+        family: Family,
+        container: Container,
+        *,
+        known: State,
+        early: bool,
+        number: int | None,
     ) -> None:
-        """`number` is the container's index in its ruleset when answers shall name the deciding rule, else None."""
+        """`early`: before connection tracking has seen the packet. `number` is the container's index in its ruleset when answers shall name the deciding rule, else None."""
         self.doubts = doubts
         self.space = doubts.space
         self.host = host
@@ -239,6 +253,9 @@ class ChainEvaluation:
         self.container = container
         self.number = number
         self.known = {key: values for key, values in known if isinstance(key, Field)}
+        self.untracked = early or self.known.get(Field.CT_STATE) == exactly(CtState.INVALID.value)
+        if self.untracked:
+            self.known.pop(Field.CT_STATE, None)
         self.sets = container.sets_by_name()
         self.go_on = self.space.leaf(Leaf(Kind.CONTINUE))
         self._chains: dict[str, Diagram] = {}
@@ -319,8 +336,8 @@ class ChainEvaluation:
             if isinstance(effect, SetMark):
                 bits = _mark_bits(effect.field, effect.mask, effect.value or 0)
                 changes |= {level: BOTH if effect.value is None else exactly(bit) for level, bit in bits}
-            elif isinstance(effect, NoTrack) and Field.CT_STATE in self.known and self.known[Field.CT_STATE] == UNSEEN:
-                changes[Field.CT_STATE] = exactly(CtState.UNTRACKED.value)
+            elif isinstance(effect, NoTrack) and self.untracked:
+                changes |= dict.fromkeys((Field.CT_STATE, UNTRACKED_STATE), exactly(CtState.UNTRACKED.value))
         return merged((), changes.items())
 
     def _verdict(self, verdict: Verdict, place: Place | None, rule: tuple[str, int]) -> Diagram:
@@ -429,7 +446,7 @@ class ChainEvaluation:
         sides: dict[int, tuple[int, Intervals, int]] = {}
         levels_of = _LEVELS[self.family]
         for part in parts:
-            if not isinstance(part, Test) or part.field in self.known or part.field in OF_A_CONNECTION:
+            if not isinstance(part, Test) or part.field in self.known or part.field in _NOT_PLAIN:
                 return None
             level = levels_of.get(part.field)
             if level is None or level in sides:
@@ -476,6 +493,8 @@ class ChainEvaluation:
                 if inside
                 else space.false
             )
+        if field is Field.CT_STATE and self.untracked:
+            return space.test(UNTRACKED_STATE, values, field.top, space.true, space.false)
         level = _LEVELS[self.family].get(field)
         if level is not None:
             found = space.test(level, values, field.top, space.true, space.false)

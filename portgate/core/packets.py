@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from portgate.core.decision import Diagram, Space, cubes, widest
 from portgate.core.net import (
     ICMP,
     ICMPV6,
     PORT_PROTOCOLS,
+    PROTOCOLS,
     TCP,
     UDP,
     Family,
@@ -25,6 +27,7 @@ from portgate.core.net import (
     interface_interval,
     interface_name,
     interface_pattern,
+    parse_address,
     prefixes,
     protocol_name,
     subtract,
@@ -32,6 +35,7 @@ from portgate.core.net import (
 from portgate.core.ruleset import CtState, Field
 
 PROTOCOL, IIF, OIF, SRC, DST, DPORT, SPORT, ICMP_TYPE, ICMP_CODE, TCP_FLAGS, CT_STATE = range(11)
+UNTRACKED_STATE = 11  # CT_STATE where the packet has no connection: invalid, until a rule says `notrack`
 MARK_BITS = 16  # level of the mark's highest bit; 32 levels, one a bit
 CT_MARK_BITS = 48
 DOUBTS = 80  # from here on: Boolean levels for what is not known; `packets` do not have them
@@ -90,6 +94,32 @@ class Packet:
             CT_STATE: self.ct_state.value,
         }
 
+    def fields(self) -> dict[str, object]:
+        """The packet for programs; what it does not have is null, what is usual is left out."""
+        found: dict[str, object] = {
+            "family": self.family.value,
+            "proto": protocol_name(self.protocol),
+            "iif": self.iif or None,
+            "src": format_address(self.family, self.src),
+            "dst": None if self.dst is None else format_address(self.family, self.dst),
+            "sport": self.sport,
+            "dport": self.dport,
+        }
+        if self.icmp_type is not None:
+            found |= {"icmp_type": self.icmp_type, "icmp_code": self.icmp_code}
+        if self.oif:
+            found["oif"] = self.oif
+        if self.protocol == TCP and self.tcp_flags != SYN:
+            found["tcp_flags"] = self.tcp_flags
+        if self.ct_state is not CtState.NEW:
+            found["state"] = self.ct_state.name.lower()
+        return found
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, object]) -> Packet:
+        """The packet that `fields` describes; `family` may be left out. Errors: ValueError with what is wrong."""
+        return _Fields(fields).packet()
+
     def __str__(self) -> str:
         source = _with_port(self.family, self.src, self.sport)
         words = [protocol_name(self.protocol), source]
@@ -106,6 +136,99 @@ class Packet:
         if self.ct_state is not CtState.NEW:
             words += [f"({self.ct_state.name.lower()})"]
         return " ".join(words)
+
+
+class _Fields:
+    """Reads a packet from values that anybody may have written."""
+
+    KNOWN = frozenset(
+        (
+            "family",
+            "proto",
+            "iif",
+            "oif",
+            "src",
+            "dst",
+            "sport",
+            "dport",
+            "icmp_type",
+            "icmp_code",
+            "tcp_flags",
+            "state",
+        )
+    )
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+        if unknown := sorted(set(fields) - self.KNOWN):
+            raise ValueError(
+                f"unknown fields: {', '.join(map(repr, unknown))}; known are {', '.join(sorted(self.KNOWN))}"
+            )
+
+    def packet(self) -> Packet:
+        family, src = self._address("src") or _missing("src")
+        if self._fields.get("family") not in (None, family.value):
+            raise ValueError(f"family {self._fields['family']!r} does not fit the address {self._fields['src']!r}")
+        dst = self._address("dst")
+        if dst is not None and dst[0] is not family:
+            raise ValueError("src and dst are of different families")
+        protocol = self._protocol()
+        has_ports, is_icmp = protocol in PORT_PROTOCOLS, protocol in (ICMP, ICMPV6)
+        return Packet(
+            family=family,
+            protocol=protocol,
+            iif=self._interface("iif"),
+            src=src,
+            dst=None if dst is None else dst[1],
+            sport=self._number("sport", 0xFFFF, 40000) if has_ports else None,
+            dport=self._number("dport", 0xFFFF, None) if has_ports else None,
+            icmp_type=self._number("icmp_type", 255, 128 if protocol == ICMPV6 else 8) if is_icmp else None,
+            icmp_code=self._number("icmp_code", 255, 0) if is_icmp else None,
+            tcp_flags=self._number("tcp_flags", 255, SYN) if protocol == TCP else 0,
+            ct_state=self._state(),
+            oif=self._interface("oif"),
+        )
+
+    def _address(self, name: str) -> tuple[Family, int] | None:
+        value = self._fields.get(name)
+        return None if value is None else parse_address(str(value))
+
+    def _protocol(self) -> int:
+        value = self._fields.get("proto")
+        number = PROTOCOLS.get(value) if isinstance(value, str) else value
+        if isinstance(value, str) and value.isdecimal():
+            number = int(value)
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 255:
+            raise ValueError(f"proto is a protocol's name or its number, not {value!r}")
+        return number
+
+    def _interface(self, name: str) -> str:
+        value = self._fields.get(name)
+        if value is None or value == "":
+            return ""
+        interface_interval(str(value))
+        return str(value)
+
+    def _number(self, name: str, top: int, usual: int | None) -> int:
+        value = self._fields.get(name)
+        if value is None:
+            value = usual
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= top:
+            raise ValueError(f"{name} is a number from 0 to {top}, not {value!r}")
+        return value
+
+    def _state(self) -> CtState:
+        value = self._fields.get("state") or "new"
+        try:
+            return CtState[str(value).upper()]
+        except KeyError:
+            raise ValueError(
+                f"state is one of {', '.join(one.name.lower() for one in CtState)}, not {value!r}"
+            ) from None
+
+
+def _missing(name: str) -> NoReturn:
+    raise ValueError(f"{name} is missing")
 
 
 def _with_port(family: Family, address: int, port: int | None) -> str:

@@ -25,7 +25,7 @@ from portgate.core.chains import (
     DESTINATION,
     KINDS,
     ORIGINALS,
-    UNSEEN,
+    UNCHANGED,
     ChainEvaluation,
     Doubts,
     Kind,
@@ -39,7 +39,7 @@ from portgate.core.chains import (
 )
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
-from portgate.core.packets import CT_MARK_BITS, DST, MARK_BITS
+from portgate.core.packets import CT_MARK_BITS, DST
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -289,9 +289,14 @@ class _Path:
     def _base_chain(self, container: Container, chain: Chain, base: Base, state: State) -> Diagram:
         if base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state)[Field.DNATED] == exactly(1):
             return self._accepted(state)  # the first translation of a connection is the only one
-        seen = merged(state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else state
         evaluation = ChainEvaluation(
-            self.analysis.doubts, self.analysis.host, self.family, container, known=seen, number=self._number(container)
+            self.analysis.doubts,
+            self.analysis.host,
+            self.family,
+            container,
+            known=state,
+            early=before_tracking(base),
+            number=self._number(container),
         )
         default = Leaf(KINDS[type(base.default)], place=evaluation.place(chain.name, -1))
         diagram = self._known_marks(evaluation.chain(chain.name), state)
@@ -304,20 +309,16 @@ class _Path:
             return self.space.leaf(value._replace(state=changed))
 
         result = self.space.rebuild(diagram, end)
-        return self.space.choose(evaluation.match(visitors(base)), result, self._accepted(state))
+        visiting = self._known_marks(evaluation.match(visitors(base)), state)
+        return self.space.choose(visiting, result, self._accepted(state))
 
     def _known_marks(self, diagram: Diagram, state: State) -> Diagram:
-        """Marks are 0 unless a rule has set them; those of a connection that is not new are unknown."""
+        """What rules can change is as it was, unless earlier chains have; the mark of an old connection is unknown."""
         here = dict(state)
-        first = {MARK_BITS + bit: 0 for bit in range(32)}
-        if here.get(Field.CT_STATE) == exactly(CtState.NEW.value):
-            first |= {CT_MARK_BITS + bit: 0 for bit in range(32)}
-        bits = {key: value for key, value in here.items() if isinstance(key, int)}
-        return under(
-            self.analysis.doubts,
-            diagram,
-            merged(tuple((level, exactly(value)) for level, value in first.items()), bits.items()),
-        )
+        old = here.get(Field.CT_STATE) != exactly(CtState.NEW.value)
+        first = [(level, exactly(value)) for level, value in UNCHANGED.items() if not (old and level >= CT_MARK_BITS)]
+        changed = [(key, values) for key, values in state if isinstance(key, int)]
+        return under(self.analysis.doubts, diagram, merged(tuple(first), changed))
 
     def _number(self, container: Container) -> int | None:
         return self.index[id(container)] if self.places else None

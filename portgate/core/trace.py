@@ -10,7 +10,7 @@ from portgate.core.chains import (
     DESTINATION,
     KINDS,
     ORIGINALS,
-    UNSEEN,
+    UNCHANGED,
     ChainEvaluation,
     Doubts,
     Kind,
@@ -24,14 +24,12 @@ from portgate.core.decision import LEAF, Space
 from portgate.core.decision import levels as levels_of
 from portgate.core.net import Family
 from portgate.core.packets import (
-    CT_MARK_BITS,
     CT_STATE,
     DPORT,
     DST,
     ICMP_CODE,
     ICMP_TYPE,
     IIF,
-    MARK_BITS,
     OIF,
     PROTOCOL,
     SPORT,
@@ -225,11 +223,16 @@ class _Walk:
         translated = dict(self._state)[Field.DNATED] == exactly(1)
         if base.kind is ChainKind.NAT and base.hook in TRANSLATING and translated:
             return True
-        known = merged(self._state, [(Field.CT_STATE, UNSEEN)]) if before_tracking(base) else self._state
         evaluation = ChainEvaluation(
-            self._doubts, self.host, self.packet.family, container, known=known, number=self._numbers[id(container)]
+            self._doubts,
+            self.host,
+            self.packet.family,
+            container,
+            known=self._state,
+            early=before_tracking(base),
+            number=self._numbers[id(container)],
         )
-        if evaluation.match(visitors(base)) is evaluation.space.false:
+        if under(self._doubts, evaluation.match(visitors(base)), self._marks()).value is False:
             return True
         ends = self._chain(evaluation, base.hook, chain)
         if ends in (Kind.CONTINUE, Kind.RETURN):
@@ -272,11 +275,8 @@ class _Walk:
                 return Kind.CONTINUE
 
     def _marks(self) -> State:
-        unset = [
-            (level, exactly(0))
-            for level in (*range(MARK_BITS, MARK_BITS + 32), *range(CT_MARK_BITS, CT_MARK_BITS + 32))
-        ]
-        return merged(tuple(unset), [(key, values) for key, values in self._state if isinstance(key, int)])
+        unset = tuple((level, exactly(value)) for level, value in UNCHANGED.items())
+        return merged(unset, [(key, values) for key, values in self._state if isinstance(key, int)])
 
     def _note(
         self, evaluation: ChainEvaluation, hook: Hook, where: tuple[str, int], outcome: str, doubt: tuple[str, ...] = ()
