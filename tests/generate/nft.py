@@ -115,7 +115,7 @@ class _Table:
         if rng.random() < 0.12:
             return f"{matches} {self._side_effect()}"
         log = rng.choice(("counter ", "")) if rng.random() < 0.2 else ""
-        return f"{matches} {log}{rng.choice(_verdicts(callees))}"
+        return f"{matches} {log}{rng.choice(('reject', *_verdicts(callees)))}"
 
     def _side_effect(self) -> str:
         return self.rng.choice(
@@ -278,7 +278,7 @@ class _Table:
 
 def _verdicts(callees: Sequence[str]) -> list[str]:
     jumps = (f"{word} {one}" for one in callees for word in ("jump", "goto"))
-    return ["accept", "accept", "drop", "drop", "reject", "return", *jumps]
+    return ["accept", "accept", "drop", "drop", "return", *jumps]
 
 
 def _range(rng: Random, family: Family) -> str:

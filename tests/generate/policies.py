@@ -61,14 +61,17 @@ class Names:
 
     def forwards(self, count: int) -> list[Grant]:
         """To a port of this host, or to a machine behind it."""
-        ports = self._rng.sample((2222, 8081, 8088, 9090), count)
-        return [
-            self._with_sources({"port": f"{port}/{self._rng.choice(('tcp', 'udp'))}", "to": self._target()})
-            for port in ports
-        ]
+        return [self._forward(port) for port in self._rng.sample((2222, 8081, 8088, 9090), count)]
 
-    def _target(self) -> int | str:
-        return self._rng.choice((8080, 443, "10.0.0.7:22", "10.9.0.9:80", "[2001:db8:2::7]:22"))
+    def _forward(self, port: int) -> Grant:
+        rng = self._rng
+        grant: Grant = {"port": f"{port}/{rng.choice(('tcp', 'udp'))}"}
+        if rng.random() < 0.5:
+            return self._with_sources({**grant, "to": rng.choice((8080, 443))})
+        family, target = rng.choice(
+            ((Family.IPV4, "10.0.0.7:22"), (Family.IPV4, "10.9.0.9:80"), (Family.IPV6, "[2001:db8:2::7]:22"))
+        )
+        return {**grant, "to": target} | ({"from": _prefix(rng, family)} if rng.random() < 0.5 else {})
 
     def _grant(self) -> Grant:
         rng = self._rng

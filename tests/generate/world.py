@@ -87,10 +87,12 @@ def peers(family: Family) -> tuple[int, ...]:
 
 
 def may_come_from(family: Family, address: int) -> bool:
-    """Whether routing lets a packet from there in: sources that it refuses never reach any rule of a later hook."""
-    if address in own_addresses(family):
-        return False
+    """Whether routing lets a packet from there in: sources that it refuses never reach any rule of a later hook.
+
+    Not, among others, from the first address of an IPv6 network that is ours: every router answers to it (RFC 4291, 2.6.1).
+    """
+    own = own_addresses(family)
     if family is Family.IPV6:
-        return address >> 125 == 1  # global unicast
-    broadcasts = {own | 0xFF for own in own_addresses(family)} | {own & ~0xFF for own in own_addresses(family)}
-    return 0 < address >> 24 < 224 and address >> 24 != 127 and address not in broadcasts
+        return address >> 125 == 1 and address not in {*own, *(one >> 64 << 64 for one in own)}
+    ends = {one | 0xFF for one in own} | {one & ~0xFF for one in own}
+    return 0 < address >> 24 < 224 and address >> 24 != 127 and address not in {*own, *ends}

@@ -1,0 +1,130 @@
+"""Random rules and packets, decided by the kernel and by others: whoever disagrees with the kernel is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from portgate.core.diagnostics import PortgateError
+from portgate.core.net import TCP, UDP, UDPLITE, Family, parse_address
+from portgate.core.ruleset import CtState, Ruleset
+from portgate.sandbox import Fate, Oracle, Probe
+from tests.generate.packets import RST, Packets, probe
+from tests.packet import Packet
+
+Decide = Callable[[Ruleset, Sequence[Packet]], Sequence[str]]  # "accept", "drop", "reject" or "depends" for each
+Read = Callable[[str], Ruleset]
+
+MEANING = {Fate.INPUT: "accept", Fate.FORWARD: "accept", Fate.REJECTED: "reject", Fate.DROPPED: "drop"}
+PACKETS_FOR_EACH = 150
+
+
+@dataclass
+class Tally:
+    """How many pairs of a ruleset and a packet were compared, and in how many a decider could not decide."""
+
+    compared: int = 0
+    rulesets: int = 0
+    kernel: dict[str, int] = field(default_factory=dict)
+    depends: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.compared} pairs, {self.rulesets} rulesets; kernel {self.kernel}; depends {self.depends}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The referee. `read` makes the `Ruleset` that a text, once loaded, stands for."""
+
+    oracle: Oracle
+    read: Read
+    states: Mapping[int, CtState]
+
+    def compare(self, texts: Iterable[str], deciders: Mapping[str, Decide], pairs: int, seed: int) -> Tally:
+        """Errors: AssertionError at the first disagreement, with the smallest ruleset found that shows it."""
+        tally = Tally(depends=dict.fromkeys(deciders, 0))
+        for number, text in enumerate(texts):
+            if tally.compared >= pairs:
+                break
+            ruleset = self.load(text)
+            packets = Packets(Random(seed + number), ruleset, self.states).take(PACKETS_FOR_EACH)
+            verdicts = self.verdicts(packets)
+            for name, decide in deciders.items():
+                decided = decide(ruleset, packets)
+                tally.depends[name] += decided.count("depends")
+                self._agree(text, packets, verdicts, name, decide, decided)
+            tally.rulesets += 1
+            tally.compared += len(packets)
+            for verdict in verdicts:
+                tally.kernel[verdict] = tally.kernel.get(verdict, 0) + 1
+        return tally
+
+    def load(self, text: str) -> Ruleset:
+        self.oracle.load(text)
+        return self.read(text)
+
+    def verdicts(self, packets: Sequence[Packet]) -> list[str]:
+        return [MEANING[fate] for fate in self.oracle.judge([probe(one) for one in packets])]
+
+    def _agree(
+        self,
+        text: str,
+        packets: Sequence[Packet],
+        verdicts: Sequence[str],
+        name: str,
+        decide: Decide,
+        decided: Sequence[str],
+    ) -> None:
+        for packet, kernel, other in zip(packets, verdicts, decided, strict=True):
+            if not agree(packet, kernel, other):
+                smaller = self._minimised(text, packet, decide)
+                raise AssertionError(f"{packet}: the kernel says {kernel}, the {name} {other}\n{smaller}")
+
+    def _minimised(self, text: str, packet: Packet, decide: Decide) -> str:
+        """The text without the lines that are not needed for the disagreement."""
+        lines = text.splitlines()
+        for line in list(lines):
+            shorter = [one for one in lines if one is not line]
+            if self._disagree("\n".join(shorter), packet, decide):
+                lines = shorter
+        return "\n".join(lines)
+
+    def _disagree(self, text: str, packet: Packet, decide: Decide) -> bool:
+        try:
+            ruleset = self.load(text)
+        except PortgateError:
+            return False
+        return not agree(packet, *self.verdicts([packet]), *decide(ruleset, [packet]))
+
+
+def agree(packet: Packet, kernel: str, other: str) -> bool:
+    """A rejection counts as such where the kernel answers: it answers no reset, and few protocols but TCP and UDP."""
+    answered = packet.proto == UDP or (packet.proto == TCP and not packet.tcp_flags & RST)
+    if other == "depends" or kernel == other:
+        return True
+    return not answered and "accept" not in {kernel, other}
+
+
+def conntrack_states(oracle: Oracle) -> dict[int, CtState]:
+    """What this kernel calls the first packet of a UDP-Lite conversation.
+
+    Kernel 6.18 checks its checksum as if it were UDP, and calls it invalid; real UDP-Lite sockets fare no better.
+    """
+    source, destination = parse_address("198.51.100.9")[1], parse_address("192.0.2.1")[1]
+    question = Probe("eth0", Family.IPV4, UDPLITE, source, destination, dport=80)
+    for state in CtState:
+        oracle.load(
+            f"table inet state {{\nchain input {{\ntype filter hook input priority 0; policy drop;\n"
+            f"ct state {state.name.lower()} accept\n}}\n}}"
+        )
+        if oracle.judge([question]) == [Fate.INPUT]:
+            return {UDPLITE: state}
+    raise AssertionError("a packet without any conntrack state")
+
+
+def texts(make: Callable[[Random], str], seed: int) -> Iterator[str]:
+    """As many as are wanted."""
+    while True:
+        yield make(Random(seed))
+        seed += 1
