@@ -21,11 +21,12 @@ from portgate.core.policy import Containers, Default, Policy
 from portgate.language import grammar, values
 from portgate.language.entries import Entries
 from portgate.language.files import Files
+from portgate.language.json_schema import schema
 from portgate.language.mistakes import Mistakes
 from portgate.language.names import Names
 from portgate.language.records import Records
 
-__all__ = ["Loaded", "load"]
+__all__ = ["Loaded", "load", "schema"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,22 @@ def load(path: str, read: Callable[[str], bytes], today: date) -> Loaded:
 
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """While many small objects are built, the cyclic collector would walk all of them again and again, in vain.
-
-    What is needed no longer must be freed before it is on again, lest it be walked once more: so the tree of nodes is local to `_policy`.
-    """
+    """While many small objects are built, the cyclic collector would walk all of them again and again, in vain."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            _call_them_old()
             gc.enable()
+
+
+def _call_them_old() -> None:
+    """Moves what was built past the young generations, lest the collector walk it at once: freezing and thawing does that."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
 
 
 def _policy(path: str, files: Files, mistakes: Mistakes, today: date) -> Policy | None:

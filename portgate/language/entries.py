@@ -43,6 +43,7 @@ class Entries:
         self._today = today
         self._peers = PeerReader(names, records, mistakes)
         self._ids: dict[str, Span] = {}
+        self._repeated: dict[str, int] = {}
 
     # ---- lists of entries
 
@@ -85,12 +86,17 @@ class Entries:
         if fields is None:
             return None
         if _MATCH_KEYS.isdisjoint(fields):
-            self._mistakes.add("PG221", "it has neither `port` nor `proto`, `from` or `to`", node, "say what it is about")
+            self._mistakes.add(
+                "PG221", "it has neither `port` nor `proto`, `from` or `to`", node, "say what it is about"
+            )
             return None
         traffic = self._traffic(fields)
-        sources, destinations = self._peers.read(fields.get("from")), self._peers.read(fields.get("to"))
-        self._check_families(node, traffic, sources, destinations)
-        self._check_place(fields, place, destinations if place.inbound else sources)
+        sources = self._peers.read(fields["from"]) if "from" in fields else ()
+        destinations = self._peers.read(fields["to"]) if "to" in fields else ()
+        if destinations or _families_of_traffic(traffic) != BOTH:
+            self._check_families(node, traffic, sources, destinations)
+        if place.blocks or destinations or not place.inbound:
+            self._check_place(fields, place, destinations if place.inbound else sources)
         return self._finished(node, fields, place.label, traffic, sources, destinations)
 
     def _forward(self, node: Node) -> Forward | None:
@@ -144,12 +150,9 @@ class Entries:
     # ---- the parts of an entry
 
     def _traffic(self, fields: Fields) -> tuple[Traffic, ...]:
-        if "port" not in fields:
-            return self._protocols(fields["proto"]) if "proto" in fields else ()
         if "proto" in fields:
-            remedy = "write the protocol behind the port (`53/udp`), and remove `proto`"
-            self._mistakes.add("PG213", "`port` says its protocol itself", fields["proto"][0], remedy)
-        return self._ports(fields["port"])
+            return self._protocols(fields)
+        return self._ports(fields["port"]) if "port" in fields else ()
 
     def _ports(self, pair: Pair, *, may_be_empty: bool = False) -> tuple[Traffic, ...]:
         node = pair[1]
@@ -159,7 +162,12 @@ class Entries:
         self._check_not_empty(node, may_be_empty)
         return tuple(dict.fromkeys(one for part in found for one in part))
 
-    def _protocols(self, pair: Pair) -> tuple[Traffic, ...]:
+    def _protocols(self, fields: Fields) -> tuple[Traffic, ...]:
+        pair = fields["proto"]
+        if "port" in fields:
+            remedy = "write the protocol behind the port (`53/udp`), and remove `proto`"
+            self._mistakes.add("PG213", "`port` says its protocol itself", pair[0], remedy)
+            self._ports(fields["port"])
         self._check_not_empty(pair[1])
         return tuple(dict.fromkeys(self._records.scalars(pair, values.protocol)))
 
@@ -183,12 +191,14 @@ class Entries:
         return name
 
     def _derived_id(self, fields: Fields, label: str) -> str:
+        """Entries that say the same are told apart by a number, which only they share."""
         name = identity.derive(label, fields)
         if name not in self._ids:
             return name
-        count = 2
+        count = self._repeated.get(name, 1) + 1
         while f"{name}-{count}" in self._ids:
             count += 1
+        self._repeated[name] = count
         return f"{name}-{count}"
 
     # ---- what can't be meant

@@ -48,6 +48,7 @@ class Files:
             return None
         text = self.text(path, POLICY_BYTES, place)
         if text is None:
+            self._mistakes.damaged = True
             return None
         self.policies.append(path)
         self.sources[path] = text
@@ -66,7 +67,9 @@ class Files:
         if root is None and not self._mistakes.damaged:
             self._mistakes.add("PG109", "the file is empty", Span(path, 1, 1, 1, 1), "begin it with `portgate: 1`")
         elif root is not None and not isinstance(root, Broken):
-            self._mistakes.add("PG108", f"a policy is a mapping, not {KINDS[type(root)]}", root, "write `key: value` lines")
+            self._mistakes.add(
+                "PG108", f"a policy is a mapping, not {KINDS[type(root)]}", root, "write `key: value` lines"
+            )
         return None
 
     def _include(self, root: Mapping, entry: Node) -> None:

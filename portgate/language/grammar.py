@@ -146,7 +146,12 @@ FORWARD = Record(
     "forward",
     (
         Key("port", PORTS, "what arrives", required=True),
-        Key("to", Either((Number(1, 65535), FREE)), "`8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address", required=True),
+        Key(
+            "to",
+            Either((Number(1, 65535), FREE)),
+            "`8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address",
+            required=True,
+        ),
         _FROM,
         _LIMIT,
         *_ABOUT,

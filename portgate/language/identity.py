@@ -20,27 +20,22 @@ _SLUG = _Slug({ord(one): one for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 
 def derive(label: str, fields: dict[str, Pair]) -> str:
     """`ssh-from-office-3f9a1c`. `label` says which list the entry is in, "" for the grants of inbound."""
-    what = _written(fields, "port") or _written(fields, "proto")
-    sources, destinations = _written(fields, "from"), _written(fields, "to")
-    content = f"{label}\0{what}\0{sources}\0{destinations}\0{_written(fields, 'limit')}"
-    digest = blake2b(content.encode("utf-8", "backslashreplace"), digest_size=3).hexdigest()
-    readable = f"{label}{what or 'all'}"
-    if sources:
-        readable += f"-from-{sources}"
-    if destinations:
-        readable += f"-to-{destinations}"
-    return f"{readable[:READABLE].translate(_SLUG).strip('-.')}-{digest}"
-
-
-def _written(fields: dict[str, Pair], key: str) -> str:
-    """What stands there, whatever the order of its items; "" for an absent key."""
-    pair = fields.get(key)
-    return "" if pair is None else _text(pair[1])
+    what = fields.get("port") or fields.get("proto")
+    content = label + (_text(what[1]) if what else "all")
+    if "from" in fields:
+        content += "\0from\0" + _text(fields["from"][1])
+    if "to" in fields:
+        content += "\0to\0" + _text(fields["to"][1])
+    readable = content[:READABLE].translate(_SLUG).strip("-.")
+    if "limit" in fields:
+        content += "\0limit\0" + _text(fields["limit"][1])
+    return f"{readable}-{blake2b(content.encode('utf-8', 'backslashreplace'), digest_size=3).hexdigest()}"
 
 
 def _text(node: Node) -> str:
+    """What stands there, whatever the order of its items."""
     if type(node) is Scalar:
-        return str(node.value)
+        return node.value
     if isinstance(node, Sequence):
         return ",".join(sorted(map(_text, node.items)))
     if isinstance(node, Mapping):

@@ -13,6 +13,7 @@ SUGGESTIONS = 100  # difflib is slow, and nobody reads more of them
 
 MAY_STAND_ELSEWHERE = frozenset({"PG205", "PG208"})
 """Unknown names, which the part of a file that could not be read may define."""
+DID_YOU_MEAN = "did you mean"
 
 Related = tuple[tuple[Span, str], ...]
 
@@ -37,7 +38,7 @@ class Placed(Protocol):
     def end_mark(self) -> Mark: ...
 
 
-class Wrong(ValueError):
+class MistakeError(ValueError):
     """A value is wrong; the caller, who knows its place, turns this into a diagnostic."""
 
     def __init__(self, code: str, detail: str, remedy: str | None = None) -> None:
@@ -56,7 +57,7 @@ class Mistakes:
     """The diagnostics found so far, at most LIMIT of them.
 
     `damaged` is set when part of the text could not be read: names and keys that seem to be missing may stand there,
-    so their absence is no longer reported.
+    so their absence is only reported where something similar exists.
     """
 
     def __init__(self) -> None:
@@ -78,8 +79,11 @@ class Mistakes:
             code, detail, remedy, related = "PG116", f"there are more than {LIMIT} mistakes", None, ()
         self._found.append(Diagnostic(code, detail, span, remedy, related))
 
-    def wrong(self, error: Wrong, place: Placed) -> None:
-        if not (self.damaged and error.code in MAY_STAND_ELSEWHERE):
+    def wrong(self, error: MistakeError, place: Placed) -> None:
+        excused = (
+            self.damaged and error.code in MAY_STAND_ELSEWHERE and not (error.remedy or "").startswith(DID_YOU_MEAN)
+        )
+        if not excused:
             self.add(error.code, error.detail, place, error.remedy)
 
     def extend(self, more: Mistakes) -> None:
@@ -92,7 +96,7 @@ class Mistakes:
         if self._suggested > SUGGESTIONS:
             return None
         near = get_close_matches(text[:64], list(known), n=1, cutoff=0.6)
-        return f"did you mean `{near[0]}`?" if near else None
+        return f"{DID_YOU_MEAN} `{near[0]}`?" if near else None
 
     def found(self, order: list[str]) -> tuple[Diagnostic, ...]:
         """In the order of the text; files in the order given, then the others."""

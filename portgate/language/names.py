@@ -7,7 +7,7 @@ from portgate.core.policy import Peer, Traffic
 from portgate.language import grammar, services, values
 from portgate.language.addresses import read_lines
 from portgate.language.files import Files, relative
-from portgate.language.mistakes import Mistakes, Wrong, span_of
+from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.nodes import Mapping, Node, Pair, Scalar
 from portgate.language.records import Records
 from portgate.language.text import ADDRESS_FILE_BYTES
@@ -38,16 +38,19 @@ class Names:
         return tuple((name, self.peers[name]) for name in self._zones)
 
     def peer(self, text: str) -> Peer:
-        """A name or a literal. Errors: Wrong."""
+        """A name or a literal. Errors: MistakeError."""
         found = self.peers.get(text)
         if found is not None:
             return found
-        if values.looks_like_name(text):
-            raise self._unknown_peer(text)
-        return Peer(addresses=values.addresses(text))
+        try:
+            return Peer((), values.addresses(text))
+        except MistakeError:
+            if values.looks_like_name(text):
+                raise self._unknown_peer(text) from None
+            raise
 
     def traffic(self, text: str) -> tuple[Traffic, ...]:
-        """A port or the name of a service. Errors: Wrong."""
+        """A port or the name of a service. Errors: MistakeError."""
         found = self._traffic.get(text)
         if found is None:
             port = values.port(text)
@@ -114,25 +117,27 @@ class Names:
             return NOTHING
         try:
             return self._named_set(node.value) if values.looks_like_name(node.value) else values.addresses(node.value)
-        except Wrong as error:
+        except MistakeError as error:
             self._mistakes.wrong(error, node)
             return NOTHING
 
     def _named_set(self, name: str) -> AddressSet:
         if name in self._zones:
-            raise Wrong("PG222", f"{values.shown(name)} is a zone, not an address set", "name an address set")
+            raise MistakeError("PG222", f"{values.shown(name)} is a zone, not an address set", "name an address set")
         if name not in self._sets:
             raise self._unknown_peer(name)
         self._guard(name)
         return self._address_set(name)
 
     def _guard(self, name: str) -> None:
-        """Errors: Wrong when a definition is reached from itself, or through too many others."""
+        """Errors: MistakeError when a definition is reached from itself, or through too many others."""
         if name in self._open:
             way = " -> ".join([*self._open[self._open.index(name) :], name])
-            raise Wrong("PG211", f"it leads back to itself: {way}", "take one of them out")
+            raise MistakeError("PG211", f"it leads back to itself: {way}", "take one of them out")
         if len(self._open) > CHAIN:
-            raise Wrong("PG211", f"it leads through more than {CHAIN} names", "name the addresses or ports themselves")
+            raise MistakeError(
+                "PG211", f"it leads through more than {CHAIN} names", "name the addresses or ports themselves"
+            )
 
     def _file(self, node: Mapping) -> AddressSet:
         fields = self._records.fields(node, grammar.ADDRESS_FILE)
@@ -176,15 +181,17 @@ class Names:
             self._traffic[name] = tuple(dict.fromkeys(one for part in parts for one in part))
         return self._traffic[name]
 
-    def _unknown_service(self, text: str) -> Wrong:
+    def _unknown_service(self, text: str) -> MistakeError:
         if not values.looks_like_name(text) or text in values.RESERVED:
             return values.no_port(text)
         known = [*self._services, *services.by_name()]
         remedy = self._mistakes.suggest(text, known) or "define it under `services`, or write `80/tcp`"
-        return Wrong("PG205", f"{values.shown(text)} is not a service", remedy)
+        return MistakeError("PG205", f"{values.shown(text)} is not a service", remedy)
 
-    def _unknown_peer(self, text: str) -> Wrong:
+    def _unknown_peer(self, text: str) -> MistakeError:
         remedy = self._mistakes.suggest(text, [*self._zones, *self._sets, *values.RESERVED])
         if remedy is None and "." in text:
             remedy = "host names are not looked up: write the address"
-        return Wrong("PG208", f"{values.shown(text)} is not defined", remedy or "define it under `zones` or `addresses`")
+        return MistakeError(
+            "PG208", f"{values.shown(text)} is not defined", remedy or "define it under `zones` or `addresses`"
+        )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from yaml.events import (
@@ -44,7 +44,19 @@ ATTEMPTS = 25
 LARGE = 1 << 20
 ATTEMPTS_LARGE = 4
 
-Scalar = ScalarEvent
+if TYPE_CHECKING:
+
+    class Scalar:
+        """What a ScalarEvent that is not an alias holds. `style` is the quote or block sign, none for a plain scalar."""
+
+        start_mark: Mark
+        end_mark: Mark
+        value: str
+        style: str | None
+        anchor: str | None
+        tag: str | None
+else:
+    Scalar = ScalarEvent
 
 
 class Mapping:
@@ -101,7 +113,7 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             mistakes.add("PG104", str(error), Span(file, 1, 1, 1, 1))
             return None
-        except _TooDeep as error:
+        except _TooDeepError as error:
             mistakes.add("PG111", f"more than {DEPTH} levels", error.place)
             mistakes.damaged = True
             return None
@@ -114,7 +126,14 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
 # ------------------------------------------------------------------ events to nodes
 
 
-class _TooDeep(Exception):  # noqa: N818 - not an error of the program
+# Kinds of events, typed loosely: PyYAML's stubs allow for events without marks, which its parsers don't make.
+_SCALAR: type = ScalarEvent
+_MAPPING_END: type = MappingEndEvent
+_SEQUENCE_END: type = SequenceEndEvent
+_DOCUMENT_START: type = DocumentStartEvent
+
+
+class _TooDeepError(Exception):
     def __init__(self, place: Placed) -> None:
         self.place = place
 
@@ -140,14 +159,14 @@ class _Composer:
         root = self._node(self._next())
         self._next()  # the end of the document
         more = self._next()
-        if type(more) is DocumentStartEvent:
+        if type(more) is _DOCUMENT_START:
             self._mistakes.add("PG113", "a second document begins here", more, "put it into a file of its own")
         return root
 
     def _node(self, event: Any) -> Node:
         kind = type(event)
         if kind is ScalarEvent:
-            return event if event.anchor is None and event.tag is None else self._refuse(event)
+            return self._scalar(event)
         if kind is not MappingStartEvent and kind is not SequenceStartEvent:
             self._mistakes.add("PG110", f"`*{event.anchor}` is an alias", event, 'write it out; quote a pattern: "*"')
             return Broken(event)
@@ -155,27 +174,31 @@ class _Composer:
             self._refuse(event)
         self._depth += 1
         if self._depth > DEPTH:
-            raise _TooDeep(event)
+            raise _TooDeepError(event)
         node = self._mapping(event) if kind is MappingStartEvent else self._sequence(event)
         self._depth -= 1
         return node
 
-    def _refuse(self, event: Any) -> Any:
+    def _scalar(self, event: Scalar) -> Scalar:
+        if event.anchor is not None or event.tag is not None:
+            self._refuse(event)
+        return event
+
+    def _refuse(self, event: Any) -> None:
         what = f"`&{event.anchor}` is an anchor" if event.anchor else f"`{event.tag}` is a tag"
         self._mistakes.add("PG110", what, event, "remove it, and quote the value if it begins with & or !")
-        return event
 
     def _mapping(self, start: Any) -> Mapping:
         pairs: dict[str, Pair] = {}
         next_event = self._next
         value: Any = start
-        while type(key := next_event()) is not MappingEndEvent:
-            if type(key) is not ScalarEvent:
+        while type(key := next_event()) is not _MAPPING_END:
+            if type(key) is not _SCALAR:
                 self._refuse_key(self._node(key))
                 value = self._node(next_event())
                 continue
             value = next_event()
-            if type(value) is not ScalarEvent or value.anchor is not None or value.tag is not None:
+            if type(value) is not _SCALAR or value.anchor is not None or value.tag is not None:
                 value = self._node(value)
             text = key.value
             if text in pairs:
@@ -188,7 +211,7 @@ class _Composer:
         items: list[Node] = []
         next_event = self._next
         item: Any = start
-        while type(event := next_event()) is not SequenceEndEvent:
+        while type(event := next_event()) is not _SEQUENCE_END:
             item = self._node(event)
             items.append(item)
         return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, items)
@@ -233,10 +256,12 @@ def _place(error: yaml.MarkedYAMLError, lines: list[str], file: str) -> Span:
 
 def _report_syntax(error: yaml.MarkedYAMLError, lines: list[str], file: str, mistakes: Mistakes) -> None:
     told = f"{error.context or ''} {error.problem or ''}".strip()
-    remedy = next((remedy for sign, remedy in _REMEDIES if sign in told), "compare the indentation with the lines around")
+    remedy = next(
+        (remedy for sign, remedy in _REMEDIES if sign in told), "compare the indentation with the lines around"
+    )
     related: Related = ()
-    if _opened_at(error) and error.problem_mark.line < len(lines):
-        mark = error.problem_mark
+    mark = error.problem_mark
+    if _opened_at(error) and mark and mark.line < len(lines):
         column = min(mark.column, len(lines[mark.line])) + 1
         related = ((Span(file, mark.line + 1, column, mark.line + 1, column), "noticed here"),)
     mistakes.add("PG104", told, _place(error, lines, file), remedy, related)

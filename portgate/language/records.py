@@ -8,7 +8,7 @@ from typing import TypeVar
 from portgate.language import values
 from portgate.language.files import KINDS
 from portgate.language.grammar import Record
-from portgate.language.mistakes import Mistakes, Wrong
+from portgate.language.mistakes import MistakeError, Mistakes
 from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Records:
     def accepts(self, check: Callable[[str], object], scalar: Scalar) -> bool:
         try:
             check(scalar.value)
-        except Wrong as error:
+        except MistakeError as error:
             self._mistakes.wrong(error, scalar)
             return False
         return True
@@ -94,7 +94,7 @@ class Records:
             return None
         try:
             return convert(node.value)
-        except Wrong as error:
+        except MistakeError as error:
             self._mistakes.wrong(error, node)
             return None
 

@@ -1,4 +1,4 @@
-"""Scalars of the policy: text to values. Every function raises Wrong, and knows nothing of places."""
+"""Scalars of the policy: text to values. Every function raises MistakeError, and knows nothing of places."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from portgate.core.net import (
 )
 from portgate.core.policy import Limit, Traffic, Unit
 from portgate.language import grammar
-from portgate.language.mistakes import Wrong
+from portgate.language.mistakes import MistakeError
 
-_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?/([A-Za-z]+)")
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)")
 _HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
-_BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+_BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?")
 _NAME = re.compile(grammar.NAME_PATTERN)
 _ID = re.compile(grammar.ID_PATTERN)
 _DATE = re.compile(grammar.DATE_PATTERN)
@@ -55,44 +55,53 @@ def port(text: str) -> Traffic | None:
     number = _PORT_NUMBERS.get(protocol)
     if number is None:
         raise _unknown_port_protocol(text, protocol)
-    return Traffic(number, *_port_range(first, last or first, f"/{protocol}"))
+    low = int(first)
+    high = low if last is None else int(last)
+    if not 1 <= low <= high <= PORT_MAX:
+        raise _wrong_range(first, last or first, f"/{protocol}")
+    return Traffic(number, low, high)
 
 
-def no_port(text: str) -> Wrong:
+def no_port(text: str) -> MistakeError:
     """Why a text that is neither a port nor a known service is no port."""
     match = _BARE_PORT.fullmatch(text)
     if match is None:
         remedy = "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
-        return Wrong("PG201", f"{shown(text)} is neither a port nor a service", remedy)
-    try:
-        _port_range(match[1], match[2] or match[1], "/tcp")
-    except Wrong as error:
-        return error
-    return Wrong("PG202", f"{shown(text)} does not say which protocol", f"write `{text}/tcp` or `{text}/udp`")
+        return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", remedy)
+    first, last = match[1], match[2] or match[1]
+    if _is_port(first) and _is_port(last) and int(first) <= int(last):
+        return MistakeError(
+            "PG202", f"{shown(text)} does not say which protocol", f"write `{text}/tcp` or `{text}/udp`"
+        )
+    return _wrong_range(first, last, match[3] or "/tcp")
 
 
-def _port_range(first: str, last: str, suffix: str) -> Interval:
-    low = _port_number(first)
-    high = low if last is first else _port_number(last)
-    if low > high:
-        raise Wrong("PG204", f"{low} is higher than {high}", f"write `{high}-{low}{suffix}`")
-    return low, high
+def _wrong_range(first: str, last: str, suffix: str) -> MistakeError:
+    for digits in (first, last):
+        if not _is_port(digits):
+            return MistakeError("PG203", f"{shown(digits)} is not a port", f"ports are 1 to {PORT_MAX}")
+    return MistakeError("PG204", f"{first} is higher than {last}", f"write `{last}-{first}{suffix}`")
+
+
+def _is_port(digits: str) -> bool:
+    return len(digits) <= 5 and 1 <= int(digits) <= PORT_MAX
 
 
 def _port_number(digits: str) -> int:
-    number = int(digits) if len(digits) <= 5 else PORT_MAX + 1
-    if not 1 <= number <= PORT_MAX:
-        raise Wrong("PG203", f"{shown(digits)} is not a port", f"ports are 1 to {PORT_MAX}")
-    return number
+    if not _is_port(digits):
+        raise _wrong_range(digits, digits, "")
+    return int(digits)
 
 
-def _unknown_port_protocol(text: str, protocol: str) -> Wrong:
+def _unknown_port_protocol(text: str, protocol: str) -> MistakeError:
     near = get_close_matches(protocol.lower(), _PORT_NUMBERS, n=1)
     remedy = f"did you mean `{text.partition('/')[0]}/{near[0]}`?" if near else None
     if protocol.lower() in PROTOCOLS and not near:
         remedy = f"{protocol.lower()} has no ports: write `proto: {protocol.lower()}`"
     names = ", ".join(_PORT_NUMBERS)
-    return Wrong("PG201", f"{shown(protocol)} is not a protocol with ports", remedy or f"the protocols are {names}")
+    return MistakeError(
+        "PG201", f"{shown(protocol)} is not a protocol with ports", remedy or f"the protocols are {names}"
+    )
 
 
 def protocol(text: str) -> Traffic:
@@ -103,7 +112,7 @@ def protocol(text: str) -> Traffic:
         return Traffic(int(text))
     near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1)
     remedy = f"did you mean `{near[0]}`?" if near else "give its number, 0 to 255"
-    raise Wrong("PG212", f"{shown(text)} is not a protocol", remedy)
+    raise MistakeError("PG212", f"{shown(text)} is not a protocol", remedy)
 
 
 # ------------------------------------------------------------------ addresses and interfaces
@@ -121,8 +130,10 @@ def ipv4_prefix(text: str) -> Interval:
 
 def addresses(text: str) -> AddressSet:
     """An address, prefix or range."""
-    with suppress(OSError, ValueError, KeyError):
+    try:
         return AddressSet((ipv4_prefix(text),), ())
+    except (OSError, ValueError, KeyError):
+        pass
     try:
         family, interval = parse_prefix(text)
     except ValueError:
@@ -130,12 +141,16 @@ def addresses(text: str) -> AddressSet:
     return AddressSet((interval,), ()) if family is Family.IPV4 else AddressSet((), (interval,))
 
 
-def no_address(text: str) -> Wrong:
+def no_address(text: str) -> MistakeError:
     """Why a text is no address, prefix or range."""
-    return _host_bits(text) or _inverted(text) or Wrong("PG206", f"{shown(text)} is not an address", _address_remedy(text))
+    return (
+        _host_bits(text)
+        or _inverted(text)
+        or MistakeError("PG206", f"{shown(text)} is not an address", _address_remedy(text))
+    )
 
 
-def _host_bits(text: str) -> Wrong | None:
+def _host_bits(text: str) -> MistakeError | None:
     address, _, length = text.partition("/")
     try:
         family, value = parse_address(address)
@@ -146,18 +161,20 @@ def _host_bits(text: str) -> Wrong | None:
         return None
     network = format_interval(family, (value & ~host, value | host))
     detail = f"{shown(text)} is an address inside of {network}"
-    return Wrong("PG207", detail, f"write `{network}` for the network, or `{address}` for the one address")
+    return MistakeError("PG207", detail, f"write `{network}` for the network, or `{address}` for the one address")
 
 
-def _inverted(text: str) -> Wrong | None:
+def _inverted(text: str) -> MistakeError | None:
     first, _, last = text.partition("-")
     try:
-        (family, low), (other, high) = parse_address(first.strip()), parse_address(last.strip())
+        family, other = parse_address(first.strip())[0], parse_address(last.strip())[0]
     except ValueError:
         return None
     if family is not other:
-        return Wrong("PG206", f"the ends of {shown(text)} are of different families", "write two ranges")
-    return Wrong("PG204", f"{first.strip()} is higher than {last.strip()}", f"write `{last.strip()}-{first.strip()}`")
+        return MistakeError("PG206", f"the ends of {shown(text)} are of different families", "write two ranges")
+    return MistakeError(
+        "PG204", f"{first.strip()} is higher than {last.strip()}", f"write `{last.strip()}-{first.strip()}`"
+    )
 
 
 def _address_remedy(text: str) -> str:
@@ -182,7 +199,9 @@ def interface(text: str) -> str:
     try:
         interface_interval(text)
     except ValueError as error:
-        raise Wrong("PG216", str(error), "write a name such as `eth0`, or `wg*` for all that begin with wg") from None
+        raise MistakeError(
+            "PG216", str(error), "write a name such as `eth0`, or `wg*` for all that begin with wg"
+        ) from None
     return text
 
 
@@ -207,14 +226,14 @@ def target(text: str) -> tuple[AddressSet | None, int | None]:
     return found, _port_number(match["port"]) if match else None
 
 
-def _no_target(text: str) -> Wrong:
+def _no_target(text: str) -> MistakeError:
     host, _, digits = text.rpartition(":")
     remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address"
     if text.count("/") == 1 and _PORT.fullmatch(text):
         remedy = f"the protocol is that of `port`: write `{text.partition('/')[0]}`"
     elif host.count(":") > 1 and digits.isdigit():
         remedy = f"write `[{host}]:{digits}`"
-    return Wrong("PG223", f"{shown(text)} is not a place to forward to", remedy)
+    return MistakeError("PG223", f"{shown(text)} is not a place to forward to", remedy)
 
 
 # ------------------------------------------------------------------ the rest
@@ -223,9 +242,11 @@ def _no_target(text: str) -> Wrong:
 def name(text: str) -> str:
     """A name that the policy gives to something."""
     if text in RESERVED:
-        raise Wrong("PG209", f"{shown(text)} is reserved: it stands for every address", "choose another name")
+        raise MistakeError("PG209", f"{shown(text)} is reserved: it stands for every address", "choose another name")
     if _NAME.fullmatch(text) is None:
-        raise Wrong("PG209", f"{shown(text)} is not a name", "begin with a letter; letters, digits, `_`, `-`, `.`; at most 48")
+        raise MistakeError(
+            "PG209", f"{shown(text)} is not a name", "begin with a letter; letters, digits, `_`, `-`, `.`; at most 48"
+        )
     return text
 
 
@@ -235,7 +256,7 @@ def looks_like_name(text: str) -> bool:
 
 def identifier(text: str) -> str:
     if _ID.fullmatch(text) is None:
-        raise Wrong("PG220", f"{shown(text)} is not an id", "use 1 to 48 letters, digits, `.`, `_` and `-`")
+        raise MistakeError("PG220", f"{shown(text)} is not an id", "use 1 to 48 letters, digits, `.`, `_` and `-`")
     return text
 
 
@@ -243,21 +264,25 @@ def day(text: str) -> date:
     with suppress(ValueError):
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
-    raise Wrong("PG215", f"{shown(text)} is not a day of the calendar", "write year-month-day, such as `2027-03-31`")
+    raise MistakeError(
+        "PG215", f"{shown(text)} is not a day of the calendar", "write year-month-day, such as `2027-03-31`"
+    )
 
 
 def limit(text: str) -> Limit:
     match = _LIMIT.fullmatch(text)
-    if match is None or int(match[1]) == 0 or match[4] and int(match[4]) == 0:
+    if match is None or int(match[1]) == 0 or (match[4] and int(match[4]) == 0):
         units = ", ".join(unit.value for unit in Unit)
-        raise Wrong("PG214", f"{shown(text)} is not a limit", f"write `10/minute` or `10/minute burst 20`; units: {units}")
+        raise MistakeError(
+            "PG214", f"{shown(text)} is not a limit", f"write `10/minute` or `10/minute burst 20`; units: {units}"
+        )
     amount, unit = int(match[1]), Unit(match[2])
     return Limit(amount, unit, int(match[4])) if match[4] else Limit(amount, unit)
 
 
 def flag(text: str) -> bool:
     if text not in ("true", "false"):
-        raise Wrong("PG228", f"{shown(text)} is neither true nor false", "write `true` or `false`")
+        raise MistakeError("PG228", f"{shown(text)} is neither true nor false", "write `true` or `false`")
     return text == "true"
 
 
@@ -266,11 +291,15 @@ def prose(text: str) -> str:
     line = " ".join(text.split())
     hidden = next((character for character in line if character != " " and not character.isprintable()), None)
     if hidden is not None:
-        raise Wrong("PG112", f"it holds the character U+{ord(hidden):04X}", "remove it")
+        raise MistakeError("PG112", f"it holds the character U+{ord(hidden):04X}", "remove it")
     return line
 
 
 def version(text: str) -> str:
     if text != grammar.VERSION:
-        raise Wrong("PG228", f"this portgate reads version {grammar.VERSION} of the language, not {shown(text)}", "write `portgate: 1`")
+        raise MistakeError(
+            "PG228",
+            f"this portgate reads version {grammar.VERSION} of the language, not {shown(text)}",
+            "write `portgate: 1`",
+        )
     return text

@@ -1,0 +1,163 @@
+"""Diagnostics as text and as JSON values: the line, a caret under the mistake, related places, what to do.
+
+Facts
+    What is shown comes from other people's files, and a terminal obeys what it is sent. Control characters, bidirectional
+    overrides and lone surrogates are therefore shown as `<U+001B>`, never sent.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from textwrap import wrap
+from typing import Any
+
+from portgate.core.diagnostics import CATALOGUE, Diagnostic, Severity, Span
+
+WIDTH = 100
+TAB = 4
+
+_COLOURS = {Severity.ERROR: "1;31", Severity.WARNING: "1;33", Severity.NOTE: "1;36"}
+_BLUE, _BOLD, _GREEN = "1;34", "1", "1;32"
+
+
+def render(
+    diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], color: bool = False, width: int = WIDTH
+) -> str:
+    """All of them, parted by empty lines; "" for none. `sources` are the texts of files by name, as far as known."""
+    painter = _Painter(sources, color, max(width, 40))
+    return "\n\n".join(painter.diagnostic(one) for one in diagnostics)
+
+
+def as_dict(diagnostic: Diagnostic) -> dict[str, Any]:
+    """For JSON. **Units** as in Span: from 1, columns in characters, the end exclusive."""
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity.value,
+        "summary": diagnostic.summary,
+        "detail": diagnostic.detail,
+        "remedy": diagnostic.remedy,
+        "span": _span_dict(diagnostic.span),
+        "related": [{"span": _span_dict(span), "message": told} for span, told in diagnostic.related],
+    }
+
+
+def explain(code: str) -> str | None:
+    """The long form of a code; None when there is no such code."""
+    kind = CATALOGUE.get(code.upper())
+    if kind is None:
+        return None
+    return f"{kind.severity.value}[{kind.code}]: {kind.summary}\n\n" + "\n".join(wrap(kind.explanation, WIDTH))
+
+
+def safe(text: str) -> str:
+    """Without anything that a terminal would obey."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character == "\t":
+        return " " * TAB
+    return character if character.isprintable() else f"<U+{ord(character):04X}>"
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a safe text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_width(character) for character in text)
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _span_dict(span: Span | None) -> dict[str, Any] | None:
+    return None if span is None else span._asdict()
+
+
+class _Painter:
+    def __init__(self, sources: Mapping[str, str], color: bool, width: int) -> None:
+        self._sources = sources
+        self._color = color
+        self._width = width
+        self._lines: dict[str, list[str]] = {}
+
+    def diagnostic(self, one: Diagnostic) -> str:
+        tone = _COLOURS[one.severity]
+        title = self._paint(f"{one.severity.value}[{one.code}]", tone) + self._paint(f": {one.summary}", _BOLD)
+        places = ([(one.span, "")] if one.span else []) + list(one.related)
+        margin = max((len(str(span.line)) for span, _ in places), default=1)
+        rows = [title]
+        if one.span:
+            rows += self._excerpt(one.span, "", tone, margin, "-->")
+        rows += self._remark("", one.detail, margin)
+        for span, told in one.related:
+            rows += self._excerpt(span, told, _BLUE, margin, ":::")
+        if one.remedy:
+            rows += self._remark("help: ", one.remedy, margin)
+        return "\n".join(rows)
+
+    def _excerpt(self, span: Span, told: str, tone: str, margin: int, arrow: str) -> list[str]:
+        """The place, its line, and a caret under each character of it."""
+        place = f"{safe(span.file)}:{span.line}:{span.column}"
+        rows = [f"{' ' * margin}{self._paint(arrow, _BLUE)} {place}"]
+        line = self._line(span)
+        if line is None:
+            return [*rows, f"{' ' * margin} {self._paint('=', _BLUE)} {safe(told)}"] if told else rows
+        start = min(span.column - 1, len(line))
+        end = min(span.end_column - 1, len(line)) if span.end_line == span.line else len(line.rstrip())
+        before, marked, after = safe(line[:start]), safe(line[start:end]), safe(line[end:])
+        shown, offset = self._window(before, marked, after, margin)
+        carets = "^" * max(1, min(_columns(marked), self._room(margin) - offset))
+        bar = self._paint("|", _BLUE)
+        rows.append(f"{self._paint(f'{span.line:>{margin}}', _BLUE)} {bar} {shown}".rstrip())
+        rows.append(f"{' ' * margin} {bar} {' ' * offset}{self._paint(f'{carets} {safe(told)}'.rstrip(), tone)}")
+        return rows
+
+    def _window(self, before: str, marked: str, after: str, margin: int) -> tuple[str, int]:
+        """The part of a line that fits, and the column at which the mark begins in it."""
+        room = self._room(margin)
+        offset = _columns(before)
+        whole = before + marked + after
+        if _columns(whole) <= room:
+            return whole, offset
+        if offset > room // 2:
+            before = "..." + before[-(room // 3) :]
+            offset = _columns(before)
+        return _cut(before + marked + after, room), min(offset, room - 1)
+
+    def _room(self, margin: int) -> int:
+        return max(20, self._width - margin - 3)
+
+    def _remark(self, label: str, text: str, margin: int) -> list[str]:
+        """Behind a `=`, wrapped."""
+        indent = " " * (margin + 3 + len(label))
+        lines = wrap(safe(text), max(20, self._width - len(indent)), break_on_hyphens=False) or [""]
+        sign = f"{' ' * margin} {self._paint('=', _BLUE)} {self._paint(label, _GREEN) if label else ''}"
+        return [sign + lines[0], *(indent + line for line in lines[1:])]
+
+    def _line(self, span: Span) -> str | None:
+        if span.file not in self._lines:
+            text = self._sources.get(span.file)
+            self._lines[span.file] = text.split("\n") if text is not None else []
+        lines = self._lines[span.file]
+        return lines[span.line - 1] if 0 < span.line <= len(lines) else None
+
+    def _paint(self, text: str, tone: str) -> str:
+        return f"\x1b[{tone}m{text}\x1b[0m" if self._color and text else text
+
+
+def _cut(text: str, room: int) -> str:
+    """At most `room` columns, with dots where more follows."""
+    if _columns(text) <= room:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _width(character)
+        if used > room - 3:
+            break
+        kept.append(character)
+    return "".join(kept) + "..."
