@@ -126,13 +126,6 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
 # ------------------------------------------------------------------ events to nodes
 
 
-# Kinds of events, typed loosely: PyYAML's stubs allow for events without marks, which its parsers don't make.
-_SCALAR: type = ScalarEvent
-_MAPPING_END: type = MappingEndEvent
-_SEQUENCE_END: type = SequenceEndEvent
-_DOCUMENT_START: type = DocumentStartEvent
-
-
 class _TooDeepError(Exception):
     def __init__(self, place: Placed) -> None:
         self.place = place
@@ -158,8 +151,8 @@ class _Composer:
             return None
         root = self._node(self._next())
         self._next()  # the end of the document
-        more = self._next()
-        if type(more) is _DOCUMENT_START:
+        kind = type(more := self._next())
+        if kind is DocumentStartEvent:
             self._mistakes.add("PG113", "a second document begins here", more, "put it into a file of its own")
         return root
 
@@ -192,13 +185,13 @@ class _Composer:
         pairs: dict[str, Pair] = {}
         next_event = self._next
         value: Any = start
-        while type(key := next_event()) is not _MAPPING_END:
-            if type(key) is not _SCALAR:
+        while (kind := type(key := next_event())) is not MappingEndEvent:
+            if kind is not ScalarEvent:
                 self._refuse_key(self._node(key))
                 value = self._node(next_event())
                 continue
             value = next_event()
-            if type(value) is not _SCALAR or value.anchor is not None or value.tag is not None:
+            if type(value) is not ScalarEvent or value.anchor is not None or value.tag is not None:
                 value = self._node(value)
             text = key.value
             if text in pairs:
@@ -211,7 +204,7 @@ class _Composer:
         items: list[Node] = []
         next_event = self._next
         item: Any = start
-        while type(event := next_event()) is not _SEQUENCE_END:
+        while (_kind := type(event := next_event())) is not SequenceEndEvent:
             item = self._node(event)
             items.append(item)
         return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, items)
