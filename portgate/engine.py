@@ -36,11 +36,14 @@ def read_file(path: str, limit: int = MAX_FILE_BYTES) -> bytes:
 
     Errors: OSError; also for what is no regular file and might never end, or never begin.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         return file.read(limit + 1)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_file(path: str, content: str, *, private: bool) -> None:
@@ -79,8 +82,12 @@ class PolicyFile:
 def check(path: str, today: date) -> Loaded:
     """The policy in a file with everything that is wrong or doubtful about it. Never raises."""
     from portgate import language
+    from portgate.language.lint import lint
 
-    return language.load(path, read_file, today)
+    loaded = language.load(path, read_file, today)
+    if loaded.policy is None:
+        return loaded
+    return replace(loaded, diagnostics=(*loaded.diagnostics, *lint(loaded.policy, today)))
 
 
 def load(path: str, today: date) -> PolicyFile:
@@ -156,7 +163,7 @@ class Status:
     """What portgate did last on this host, and what is left of it.
 
     **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
-    this host, anybody's, has changed since.
+    this backend, anybody's, has changed since.
     """
 
     backend: str

@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from portgate.core.capture import Artifact, Reading
-from portgate.core.ruleset import Feature, Ruleset
+if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
+    from portgate.core.capture import Artifact, Reading
+    from portgate.core.ruleset import Feature, Ruleset
 
 
 class Session(Protocol):

@@ -79,7 +79,7 @@ def _pair(part: str) -> tuple[str, str]:
 def status(backend: str, output_format: str) -> int:
     """What was applied last, and whether it is in force.
 
-    Exits with 1 when the rules of the last apply are gone. When other rules of this host changed since, it says so;
+    Exits with 1 when the rules of the last apply are gone. When rules changed since, it says so;
     whether that matters, `portgate verify` tells.
     """
     from portgate import engine
@@ -103,9 +103,9 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
 def _rules_text(status: Status) -> str:
     match status.record is not None, status.loaded:
         case True, True if status.untouched:
-            return "in force; no rule of this host has changed since"
+            return f"in force; no rule of {status.backend} has changed since"
         case True, True:
-            return "in force; rules of this host, portgate's or others', have changed since"
+            return f"loaded; rules of {status.backend}, portgate's or others', have changed since"
         case True, False:
             return "gone: none of portgate's rules is loaded"
         case False, True:

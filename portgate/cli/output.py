@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,14 @@ from portgate.report import text
 SCHEMA = 1
 
 
-def paint(stream: TextIO | None = None) -> text.Paint:
-    """Colours for a terminal; none for anything else, with NO_COLOR, or on a terminal that has none."""
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return text.coloured if wanted and (stream or sys.stdout).isatty() else text.plain
+def colour(stream: TextIO) -> bool:
+    """For a terminal; not for anything else, with NO_COLOR, or on a terminal that has none."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def paint() -> text.Paint:
+    """How to paint what goes to standard output."""
+    return text.coloured if colour(sys.stdout) else text.plain
 
 
 def say(lines: Iterable[str]) -> None:
@@ -34,6 +37,8 @@ def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def say_json(content: Mapping[str, object]) -> None:
     """Everything for programs is one object that names its schema."""
+    import json
+
     print(json.dumps({"schema": SCHEMA, **content}, indent=2))
 
 
@@ -41,8 +46,8 @@ def complain(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | Non
     """**Shape** `sources` are the texts of the files that diagnostics point into, by path."""
     from portgate.report.diagnostics import render
 
-    for one in diagnostics:
-        click.echo(render(one, sources or {}, paint(sys.stderr)), err=True)
+    if shown := render(diagnostics, sources or {}, colour(sys.stderr)):
+        print(shown, file=sys.stderr)
 
 
 def write(path: str, content: str, *, private: bool = False) -> None:

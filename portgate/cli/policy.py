@@ -25,11 +25,11 @@ def check(policies: tuple[str, ...], output_format: str) -> int:
     Exits with 2 when a policy has errors, else with 1 when it has warnings; notes alone are no reason to stop.
     """
     from portgate import engine
-    from portgate.report.diagnostics import fields
+    from portgate.report.diagnostics import as_dict
 
     checked = {path: engine.check(path, date.today()) for path in policies}
     if output_format == "json":
-        results = {path: [fields(one) for one in loaded.diagnostics] for path, loaded in checked.items()}
+        results = {path: [as_dict(one) for one in loaded.diagnostics] for path, loaded in checked.items()}
         say_json({"policies": [{"file": path, "diagnostics": found} for path, found in results.items()]})
     else:
         for path, loaded in checked.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ import click
 from portgate.cli.options import format_option
 from portgate.cli.output import paint, say, say_json, say_table
 from portgate.core.diagnostics import CATALOGUE, Kind
-from portgate.report.text import Style
+from portgate.report.text import Style, escape
 
 if TYPE_CHECKING:
     from portgate.core.policy import Traffic
@@ -30,7 +31,7 @@ def services(what: str | None, output_format: str) -> int:
     elif found:
         say_table(("SERVICE", "PORTS", "ALSO", "RISK"), [_service_row(one) for one in found])
     else:
-        click.echo(f"no service is known as {what!r}", err=True)
+        print(f"no service is known as {escape(what or '')}", file=sys.stderr)
     return 0 if found else 1
 
 
@@ -85,11 +86,13 @@ def explain(code: str | None, output_format: str) -> int:
 
     Without CODE, a list of all.
     """
+    from portgate.report.diagnostics import explain as explanation
+
     kinds = [_kind(code)] if code else list(CATALOGUE.values())
     if output_format == "json":
         say_json({"codes": [_kind_fields(one) for one in kinds]})
     elif code:
-        say(_explained(kinds[0]))
+        say([explanation(kinds[0].code) or ""])
     else:
         say_table(("CODE", "SEVERITY", "MEANS"), [(one.code, str(one.severity), one.summary) for one in kinds])
     return 0
@@ -103,13 +106,6 @@ def _kind(code: str) -> Kind:
             f"{code!r} is not a code of portgate; `portgate explain` lists them", param_hint="CODE"
         )
     return CATALOGUE[wanted]
-
-
-def _explained(kind: Kind) -> list[str]:
-    import textwrap
-
-    heading = paint()(Style.HEADING, f"{kind.code} {kind.severity}: {kind.summary}")
-    return [heading, "", *textwrap.wrap(kind.explanation, 80, break_on_hyphens=False)]
 
 
 def _kind_fields(kind: Kind) -> dict[str, object]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from unicodedata import east_asian_width
-
-# What a terminal obeys, or what makes text read in another order than it is written: control characters, line and
-# paragraph separators, the marks and overrides of bidirectional text, invisible characters, and bytes that were no UTF-8.
-_HOSTILE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
+from unicodedata import combining, east_asian_width
 
 
 def escape(text: str) -> str:
-    """The text with everything visible: `\\n`, `\\x1b` and `\\u202e` in place of the characters."""
-    return _HOSTILE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    """The text with everything visible: `\\n`, `\\x1b` and `\\u202e` in place of what a terminal would obey or hide."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 class Style(Enum):
@@ -45,7 +42,13 @@ def coloured(style: Style, text: str) -> str:
 
 def width(text: str) -> int:
     """**Units** terminal cells."""
-    return len(text) if text.isascii() else sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], paint: Paint = plain) -> Iterator[str]:

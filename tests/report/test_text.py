@@ -58,3 +58,4 @@ def test_only_the_painted_text_carries_colour() -> None:
 def test_width_counts_cells() -> None:
     assert width("abc") == 3
     assert width("日本") == 4
+    assert width("e\u0301") == 1

@@ -1,0 +1,5 @@
+"""`python -m portgate`."""
+
+from portgate.cli import main
+
+main()
