@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 
 from portgate.core.net import Interval
 from portgate.core.ruleset import Box, Element
@@ -28,12 +29,12 @@ def disjoint(boxes: Sequence[Labelled]) -> tuple[Element, ...]:
     if not boxes:
         return ()
     width = len(boxes[0][0])
+    if width == 1:
+        return tuple(Element(box, comment) for box, comment in _cut(sorted(boxes), 0, 0))
     order = _order(boxes, width)
-    ordered = sorted((tuple(box[column] for column in order), comment) for box, comment in boxes)
-    back = [order.index(column) for column in range(width)]
-    return tuple(
-        Element(tuple(box[column] for column in back), comment) for box, comment in _cut(ordered, 0, width - 1)
-    )
+    there, back = itemgetter(*order), itemgetter(*(order.index(column) for column in range(width)))
+    ordered = sorted((there(box), comment) for box, comment in boxes)
+    return tuple(Element(back(box), comment) for box, comment in _cut(ordered, 0, width - 1))
 
 
 def _cut(boxes: Sequence[Labelled], column: int, last: int) -> Iterator[Labelled]:

@@ -177,6 +177,7 @@ def _base(hook: Hook, default: Default = Default.ACCEPT) -> Base:
 def _input(inbound: _Direction, groups: Groups) -> Chain:
     rules = (
         *_preamble(Field.IIF, ESSENTIAL_IN),
+        Rule(_state(CtState.INVALID), Drop(), comment="invalid"),
         *groups.rules("forward", Accept(), and_also=(DNATED,)),
         *groups.rules("block", Drop()),
         *_granted(inbound, groups, "limited"),
@@ -217,7 +218,6 @@ def _preamble(loopback: Field, essential: tuple[Match, ...]) -> Iterator[Rule]:
     yield Rule(TRACKED, Accept(), comment="established")
     yield Rule(Test(loopback, (interface_interval("lo"),)), Accept(), comment="loopback")
     yield from (Rule(match, Accept(), comment="essential") for match in essential)
-    yield Rule(_state(CtState.INVALID), Drop(), comment="invalid")
 
 
 def _granted(direction: _Direction, groups: Groups, limited: str, view: View = ARRIVED) -> Iterator[Rule]:
@@ -238,7 +238,7 @@ def _limited(name: str, direction: _Direction, view: View, groups: Groups) -> It
         for family, match in _matches(grant, view, groups)
         for match in _within_limit(grant, family, match)
     ]
-    if rules:
+    if direction.limited:
         yield Chain(name, tuple(rules))
 
 

@@ -45,6 +45,7 @@ from portgate.core.ruleset import (
 
 SHARED = 65  # intervals from which on an address set is a named set of its own
 EVERYBODY = (Peer(),)
+FAMILIES = (Family.IPV4, Family.IPV6)
 SRC = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
 DST = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
 ORIGINAL_DST = {Family.IPV4: Field.ORIGINAL_DST4, Family.IPV6: Field.ORIGINAL_DST6}
@@ -60,6 +61,7 @@ ORIGINAL: View = {
 
 Column = tuple[Field, Intervals]
 _OTHER_ICMP = {Family.IPV4: ICMPV6, Family.IPV6: ICMP}
+Place = tuple[str, bool, tuple[str, ...], tuple[str, ...], tuple[tuple[Field, str], ...], int]
 T = TypeVar("T")
 
 
@@ -123,9 +125,17 @@ def ends(grant: Grant) -> Iterator[tuple[Peer, Peer, Family | None]]:
         if source.addresses is None and destination.addresses is None:
             yield source, destination, None
             continue
-        for family in Family:
-            if all(one.addresses is None or one.addresses.of_family(family) for one in (source, destination)):
+        for family in FAMILIES:
+            if _speaks(source, family) and _speaks(destination, family):
                 yield source, destination, family
+
+
+def _speaks(peer: Peer, family: Family) -> bool:
+    return peer.addresses is None or bool(peer.addresses.of_family(family))
+
+
+def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*names})) if len(names) > 1 else names
 
 
 def targets(forward: Forward, family: Family | None) -> Iterator[tuple[Family | None, Intervals | None]]:
@@ -133,7 +143,7 @@ def targets(forward: Forward, family: Family | None) -> Iterator[tuple[Family | 
     if forward.address is None:
         yield family, None
         return
-    for one in Family if family is None else (family,):
+    for one in FAMILIES if family is None else (family,):
         if forward.address.of_family(one):
             yield one, forward.address.of_family(one)
 
@@ -174,8 +184,15 @@ class Groups:
                 lookups = self.place(source, SRC, family, grant.id, columns)
                 lookups += self.place(destination, DST, family, grant.id, columns)
                 columns += tail
-                shape = Shape(use, grant.log, source.interfaces, destination.interfaces, lookups, protocol)
-                self._file(shape, columns, grant.id)
+                place = (
+                    use,
+                    grant.log,
+                    _ordered(source.interfaces),
+                    _ordered(destination.interfaces),
+                    lookups,
+                    protocol,
+                )
+                self._file(place, columns, grant.id)
 
     def add_forward(self, use: str, forward: Forward) -> None:
         """Traffic as it is after the translation, together with what it was before."""
@@ -190,8 +207,9 @@ class Groups:
                 lookups += self.place(destination, ORIGINAL_DST, family, grant.id, columns)
                 port = arrival if forward.port is None else (forward.port, forward.port)
                 columns += [(Field.DPORT, (port,)), (Field.ORIGINAL_DPORT, (arrival,))]
-                shape = Shape(use, grant.log, source.interfaces, destination.interfaces, lookups)
-                self._file(shape, columns, grant.id)
+                # The rule that translates has logged it.
+                place = (use, False, _ordered(source.interfaces), _ordered(destination.interfaces), lookups, 0)
+                self._file(place, columns, grant.id)
 
     def place(
         self, peer: Peer, field: Mapping[Family, Field], family: Family | None, owner: str, columns: list[Column]
@@ -206,10 +224,10 @@ class Groups:
         name = _claim(self._addresses, f"addr_{word(peer.name or owner)}", peer.addresses)
         return ((field[family], f"{name}_v{family.value}"),)
 
-    def _file(self, shape: Shape, columns: list[Column], owner: str) -> None:
-        shape = shape._replace(fields=tuple(field for field, _ in columns))
-        boxes = self._boxes.setdefault(shape, [])
-        boxes.extend((box, owner) for box in product(*(values for _, values in columns)))
+    def _file(self, place: Place, columns: list[Column], owner: str) -> None:
+        fields, values = zip(*columns, strict=True) if columns else ((), ())
+        boxes = self._boxes.setdefault(Shape(*place, fields), [])
+        boxes.extend((box, owner) for box in product(*values))
 
     def rules(
         self, use: str, verdict: Verdict, view: View = ARRIVED, *, and_also: tuple[Match, ...] = ()
@@ -256,7 +274,7 @@ class Groups:
 
     def _shared_sets(self) -> Iterator[NamedSet]:
         for name, addresses in self._addresses.items():
-            for family in Family:
+            for family in FAMILIES:
                 elements = tuple(Element((interval,)) for interval in addresses.of_family(family))
                 yield NamedSet(f"{name}_v{family.value}", (SRC[family],), elements)
 

@@ -64,6 +64,7 @@ TABLE = "inet portgate"
 HEADER = "# Made by portgate from its policy. Edits are overwritten by the next apply.\n"
 LIMIT_SET_SIZE = 65535  # sources that one limit counts at once
 SHORTEST_TIMEOUT = 60  # seconds
+COMMENT_MAX = 120  # bytes
 
 
 class NotOursError(ValueError):
@@ -173,9 +174,11 @@ def rule_text(rule: Rule) -> str:
 
 
 def quote(text: str) -> str:
-    """A string that nft reads as one, and can list and load again: printable, without quotes, at most 120 bytes."""
+    """A string that nft reads as one, and can list and load again: printable, without quotes, at most COMMENT_MAX bytes."""
+    if text.isascii() and text.isprintable() and len(text) <= COMMENT_MAX and not ('"' in text or "\\" in text):
+        return f'"{text}"'
     plain = "".join(one if one.isprintable() and one not in '"\\' else "_" for one in text)
-    return '"' + plain.encode(errors="replace")[:120].decode(errors="ignore") + '"'
+    return '"' + plain.encode(errors="replace")[:COMMENT_MAX].decode(errors="ignore") + '"'
 
 
 def _verdict(verdict: Verdict) -> str:
