@@ -48,9 +48,8 @@ _ENGINES = {
     "nerdctl": "containerd",
 }
 _ID = re.compile(r"/(?:(docker|libpod|cri-containerd|crio|nerdctl)[-/])?([0-9a-f]{64})(?:\.scope)?(?=/|$)")
-_NAMED = re.compile(
-    r"/(?:(lxc)(?:\.payload[./]|/)|(machine)[-.]|systemd-(nspawn)@)([^/]+?)(?:\.scope|\.service)?(?=/|$)"
-)
+_LXC = re.compile(r"/lxc(?:\.payload[./]|/)([^/]+)")
+_MACHINE = re.compile(r"/(?:machine-([^/]+)\.scope|systemd-nspawn@([^/]+)\.service)(?=/|$)")
 
 
 def _container(path: str) -> str | None:
@@ -59,7 +58,7 @@ def _container(path: str) -> str | None:
         engine, digits = ids[-1].groups()
         unnamed = "kubernetes" if "/kubepods" in path else "container"
         return f"{_ENGINES.get(engine, unnamed)}:{digits[:SHORT_ID]}"
-    named = _NAMED.search(path)
-    if named is None or named[4] == "slice":
-        return None
-    return f"{named[1] or 'machine'}:{named[4]}"
+    if lxc := _LXC.search(path):
+        return f"lxc:{lxc[1]}"
+    machine = _MACHINE.search(path)
+    return f"machine:{machine[1] or machine[2]}" if machine else None

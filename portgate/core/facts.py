@@ -171,8 +171,8 @@ def _port_range(text: str) -> tuple[int, int]:
 
 def _port_ranges(text: str) -> tuple[tuple[int, int], ...]:
     """`8080,9000-9100`, or nothing."""
-    pairs = (part.partition("-") for part in text.split(",") if part)
-    return tuple(_port_range(f"{first} {last or first}") for first, _, last in pairs)
+    pairs = (part.split("-") for part in text.split(",") if part)
+    return tuple(_port_range(f"{pair[0]} {pair[-1]}") for pair in pairs)
 
 
 def _flag(text: str) -> bool:

@@ -119,6 +119,8 @@ def unmap(family: Family, address: int) -> tuple[Family, int]:
 def assume_dual(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     """Settles what a source does not tell: an IPv6 wildcard takes IPv4 too, unless an IPv4 socket has that already."""
     endpoints = list(endpoints)
+    if all(one[4] is not None for one in endpoints):
+        return endpoints
     taken = {
         (protocol, port, device)
         for protocol, family, address, port, _, device in endpoints
@@ -135,17 +137,16 @@ def count_connections(endpoints: Iterable[Endpoint], established: Mapping[Local,
     known = frozenset(endpoints) if established else frozenset()
     counts: dict[Endpoint, int] = {}
     for local, count in established.items():
-        for claim in _claims(local):
-            if claim in known:
-                counts[claim] = counts.get(claim, 0) + count
-                break
+        acceptor = next((claim for claim in _claims(local) if claim in known), None)
+        if acceptor is not None:
+            counts[acceptor] = counts.get(acceptor, 0) + count
     return counts
 
 
 def _claims(local: Local) -> Iterator[Endpoint]:
     """Who may have accepted a connection, in the kernel's order: its device, then its address, before a wildcard."""
     protocol, family, address, port, device = local
-    for bound in dict.fromkeys((device, None)):
+    for bound in (device, None) if device else (None,):
         yield protocol, family, address, port, False, bound
         yield protocol, family, None, port, False, bound
         yield protocol, Family.IPV6, None, port, True, bound

@@ -12,8 +12,9 @@ Theory
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from portgate.core.capture import Reading
@@ -41,7 +42,11 @@ Connections = list[tuple[str, int, str | None, int]]
 """Local address, port, device, and how many connections are established there."""
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP, "udplite": UDPLITE, "sctp": SCTP, "dccp": DCCP}
-_KIND_OF = {"udp": "datagram", "udplite": "datagram", "raw": "raw", "packet": "packet"}
+_KIND_OF = {name: "datagram" if name.startswith("udp") else "stream" for name in _PROTOCOLS} | {
+    "raw": "raw",
+    "packet": "packet",
+}
+_NOWHERE = Place(None, None)
 
 
 def parse(reading: Reading) -> Sockets:
@@ -50,7 +55,8 @@ def parse(reading: Reading) -> Sockets:
         content = json.loads(reading.text)
         if content["schema"] != SCHEMA:
             raise ValueError(f"its schema is {content['schema']!r}, not {SCHEMA}")
-        return Sockets(tuple(sorted(_listeners(content), key=lambda one: one.sort_key)), tuple(_notes(content)))
+        listeners = sorted(_listeners(content), key=attrgetter("sort_key"))
+        return Sockets(tuple(listeners), tuple(_notes(content)))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise PortgateError(_damaged(reading, error)) from error
 
@@ -60,30 +66,22 @@ def _damaged(reading: Reading, error: Exception) -> Diagnostic:
     return Diagnostic("PG445", detail, remedy="take it again with `portgate capture`")
 
 
-def _listeners(content: Mapping[str, Any]) -> Iterable[Listener]:
-    kinds = [_KIND_OF.get(name, "stream") for name, rows in content["sockets"].items() for _ in rows]
-    rows = [row for rows in content["sockets"].values() for row in rows]
-    told = [_endpoint(name, row) for name, rows in content["sockets"].items() for row in rows]
-    endpoints = assume_dual(told) if any(one[4] is None for one in told) else told
+def _listeners(content: Mapping[str, Any]) -> Iterator[Listener]:
+    rows = [(name, row) for name, rows in content["sockets"].items() for row in rows]
+    endpoints = assume_dual([_endpoint(name, row) for name, row in rows])
     counts = count_connections(endpoints, _established(content["established"]))
     holders = _holders(content)
-    users, cgroups = content["users"], content["cgroups"]
-    nobody: tuple[Process, ...] = ()
-    nowhere = Place(None, None)
-    places = {key: place(path) for key, path in cgroups.items()}
-    for kind, row, endpoint in zip(kinds, rows, endpoints, strict=True):
+    users = content["users"]
+    places = {cgroup: place(path) for cgroup, path in content["cgroups"].items()}
+    for (name, row), endpoint in zip(rows, endpoints, strict=True):
         _, _, _, _, inode, user, cgroup = row
-        unit, container = places.get(str(cgroup), nowhere)
+        protocol, family, address, port, dual, device = endpoint
+        held = holders.get(str(inode), ())
+        unit, container = (None, None) if held else places.get(str(cgroup), _NOWHERE)
         yield Listener(
-            kind,
-            *endpoint,  # type: ignore[arg-type]
-            holders.get(str(inode), nobody),
-            counts.get(endpoint, 0),
-            inode,
-            users.get(str(user)),
-            unit,
-            container,
-        )
+            _KIND_OF[name], protocol, family, address, port, bool(dual), device, held,
+            counts.get(endpoint, 0), inode, users.get(str(user)), unit, container,
+        )  # fmt: skip
 
 
 def _endpoint(name: str, row: Row) -> Endpoint:
@@ -103,11 +101,13 @@ def _address(text: str) -> tuple[Family, int]:
 
 
 def _established(sections: Mapping[str, Connections]) -> dict[Local, int]:
-    return {
-        (_PROTOCOLS[name], *_address(address), port, device): count
-        for name, connections in sections.items()
-        for address, port, device, count in connections
-    }
+    """By near end. Two rows can have one: 192.0.2.1 and ::ffff:192.0.2.1."""
+    counts: dict[Local, int] = {}
+    for name, connections in sections.items():
+        for address, port, device, count in connections:
+            local = (_PROTOCOLS[name], *_address(address), port, device)
+            counts[local] = counts.get(local, 0) + count
+    return counts
 
 
 def _holders(content: Mapping[str, Any]) -> dict[str, tuple[Process, ...]]:
@@ -120,7 +120,7 @@ def _holders(content: Mapping[str, Any]) -> dict[str, tuple[Process, ...]]:
     return {inode: tuple(known[pid] for pid in pids if pid in known) for inode, pids in content["owners"].items()}
 
 
-def _notes(content: Mapping[str, Any]) -> Iterable[Diagnostic]:
+def _notes(content: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if content["hidden"]:
         yield Diagnostic(
             "PG440", "processes of other users hold some of the sockets", remedy="run as root to see who they are"

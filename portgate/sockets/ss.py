@@ -142,7 +142,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _continues(row: str, line: str) -> bool:
-    if _START.match(line) or len(row) > _LONGEST_ROW:
+    if _START.match(line) or not _START.match(row) or len(row) > _LONGEST_ROW:
         return False
     return line.startswith((" ", "users:")) or not _ROW.fullmatch(row) or row.count("(") > row.count(")")
 

@@ -27,7 +27,11 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _ESTABLISHED, _CLOSE, _LISTEN = 1, 7, 10
 _SCTP_ESTABLISHED = 3
 _INET_REQUEST = Struct("=BBBBI48x")
+_NEAR = Struct("=BBxx2s2x16s16xI")
 _INET = Struct("=BBxx2s2s16s16sI8x12xII")
+_CONDITION = Struct("=HH" + 4 * "BBH")
+_BYTECODE = 1
+_PORT_GE, _PORT_LE = 2, 3
 _V6ONLY, _LOCALS, _CGROUP = 11, 12, 21
 _PACKET_REQUEST = Struct("=BBHIIII")
 _PACKET = Struct("=BBHIII")
@@ -35,7 +39,7 @@ _PACKET_SHOW_INFO = 1
 _PACKET_INFO, _PACKET_UID = 0, 5
 _U32 = Struct("=I")
 _U64 = Struct("=Q")
-_LOCAL = Struct("=H2s4s16s104x")
+_LOCAL = Struct("=H2x4s16s104x")
 
 
 class Devices(dict[int, str | None]):
@@ -72,22 +76,27 @@ def packet_sockets(devices: Devices) -> list[Row]:
 
 def established(name: str, ports: set[int], devices: Devices) -> Connections:
     """How many connections end at these local ports, by address. Errors: OSError when the kernel does not tell."""
-    wanted = {port.to_bytes(2, "big") for port in ports}
-    state = _SCTP_ESTABLISHED if name == "sctp" else _ESTABLISHED
-    counts = Counter(
-        (body[0], body[8:24], body[4:6], body[40:44])
-        for body in _inet(PROTOCOLS[name], 1 << _ESTABLISHED)
-        if body[4:6] in wanted and body[1] == state
-    )
+    wanted = _SCTP_ESTABLISHED if name == "sctp" else _ESTABLISHED
+    bodies = _inet(PROTOCOLS[name], 1 << _ESTABLISHED, _between(min(ports), max(ports)))
+    counts = Counter(map(_NEAR.unpack_from, bodies))
     return [
-        (_address(family, address), int.from_bytes(port, "big"), devices[_U32.unpack(index)[0]], count)
-        for (family, address, port, index), count in counts.items()
+        (_address(family, address), int.from_bytes(port, "big"), devices[index], count)
+        for (family, state, port, address, index), count in counts.items()
+        if state == wanted and int.from_bytes(port, "big") in ports
     ]
 
 
-def _inet(protocol: int, states: int) -> Iterator[bytes]:
+def _inet(protocol: int, states: int, condition: bytes = b"") -> Iterator[bytes]:
     for family in _FAMILIES:
-        yield from dump(SOCK_DIAG, _BY_FAMILY, _INET_REQUEST.pack(family, protocol, 0, 0, states))
+        yield from dump(SOCK_DIAG, _BY_FAMILY, _INET_REQUEST.pack(family, protocol, 0, 0, states) + condition)
+
+
+def _between(first: int, last: int) -> bytes:
+    """A program for the kernel: local port >= first, else skip past the end; local port <= last, else the same.
+
+    Most of the far ends of a host's own connections have ports of the ephemeral range, and are not even sent.
+    """
+    return _CONDITION.pack(_CONDITION.size, _BYTECODE, _PORT_GE, 8, 20, 0, 0, first, _PORT_LE, 8, 12, 0, 0, last)
 
 
 def _rows(body: bytes, wanted: int, devices: Devices) -> Iterator[Row]:
@@ -95,12 +104,12 @@ def _rows(body: bytes, wanted: int, devices: Devices) -> Iterator[Row]:
     if state != wanted or peer_port != b"\0\0" or port == b"\0\0":
         return
     v6only, cgroup, others = _details(family, body[_INET.size :])
-    for one in others or (address,):
-        yield _address(family, one), int.from_bytes(port, "big"), devices[index], v6only, inode, user, cgroup
+    for one in others or (_address(family, address),):
+        yield one, int.from_bytes(port, "big"), devices[index], v6only, inode, user, cgroup
 
 
 @lru_cache(maxsize=4096)
-def _details(family: int, data: bytes) -> tuple[bool | None, int, tuple[bytes, ...]]:
+def _details(family: int, data: bytes) -> tuple[bool | None, int, tuple[str, ...]]:
     """IPV6_V6ONLY, the cgroup, and the addresses of an SCTP socket that has several. Few sockets differ in them."""
     v6only = None if family == socket.AF_INET6 else False
     cgroup, others = 0, b""
@@ -111,8 +120,8 @@ def _details(family: int, data: bytes) -> tuple[bool | None, int, tuple[bytes, .
             cgroup = _U64.unpack(value)[0]
         elif kind == _LOCALS:
             others = value
-    locals_ = _LOCAL.iter_unpack(others)
-    return v6only, cgroup, tuple(v6 if kind == socket.AF_INET6 else v4 for kind, _, v4, v6 in locals_)
+    local = _LOCAL.iter_unpack(others)
+    return v6only, cgroup, tuple(_address(one, v6 if one == socket.AF_INET6 else v4) for one, v4, v6 in local)
 
 
 @lru_cache(maxsize=4096)

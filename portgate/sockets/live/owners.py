@@ -2,8 +2,8 @@
 
 Theory
     A readlink per descriptor is the cost of this, and servers open their listeners early. So the low descriptors of
-    every process are read first, and the search ends as soon as every socket has an owner; the descriptors of
-    thousands of connections are then never looked at. Within the low descriptors all holders of a socket are
+    every process are read first, then bands that each reach four times as far, until every socket has an owner; the
+    descriptors of thousands of connections are then never looked at. Within a band all holders of a socket are
     found, not just the first.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from portgate.core.cgroup import path_of
 
-_BANDS = ((0, 32), (32, 128), (128, 1 << 31))
+_FIRST_BAND = 32
 
 
 class Owners(NamedTuple):
@@ -32,10 +32,10 @@ def search(inodes: Iterable[int]) -> Owners:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     owners = Owners({}, False)
     pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    for band in _BANDS:
-        if len(owners.held) == len(wanted):
-            break
-        owners, pids = _search_band(band, pids, wanted, owners)
+    first, end = 0, _FIRST_BAND
+    while pids and len(owners.held) < len(wanted):
+        owners, pids = _search_band((first, end), pids, wanted, owners)
+        first, end = end, 4 * end
     return owners
 
 
@@ -54,8 +54,6 @@ def _search_band(
                 holders = held.setdefault(inode, [])
                 if pid not in holders:
                     holders.append(pid)
-                if band is _BANDS[-1] and len(held) == len(wanted):
-                    return Owners(held, denied), []
         except PermissionError:
             denied = True
         except (FileNotFoundError, ProcessLookupError):

@@ -1,0 +1,129 @@
+"""Listing sockets with their owners, against `ss -tulpnH`, in turn, on the same namespace: A B A B.
+
+Run as root: `python benchmarks/bench_sockets.py [--listeners N] [--connections N] [--rounds N]`. It makes a network
+namespace of its own. Whole processes are timed, from exec to exit, with their output thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FIRST_PORT = 10_000
+PER_PROCESS = 2_000
+CLONE_NEWNET = 0x40000000
+
+SOURCE = """
+import gc; gc.disable()
+from portgate.sockets import parse
+from portgate.sockets.live import capture
+"""
+LISTED = SOURCE + "found = parse([capture()]); assert len(found.listeners) >= {listeners}, len(found.listeners)"
+PRINTED = (
+    LISTED
+    + """
+print("\\n".join(f"{{one.kind}} {{one.where}} {{one.connections}} {{one.user}} {{[p.program for p in one.processes]}}"
+                for one in found.listeners))
+"""
+)
+
+
+def main() -> None:
+    options = _options()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise SystemExit(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 65000"], check=True)
+    servers = [_server(first, options) for first in range(0, options.listeners, PER_PROCESS)]
+    try:
+        _compare(options)
+    finally:
+        for server in servers:
+            os.kill(server, 9)
+            os.waitpid(server, 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--listeners", type=int, default=10_000)
+    parser.add_argument("--connections", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    return parser.parse_args()
+
+
+def _server(first: int, options: argparse.Namespace) -> int:
+    """A process with a part of the listeners and the connections to them; its id, once all are there."""
+    ready, done = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ready)
+        count = min(PER_PROCESS, options.listeners - first)
+        kept = _listen(first, count)
+        kept += _connect(kept, options.connections * count // options.listeners)
+        os.write(done, b"x")
+        time.sleep(3600)
+        os._exit(len(kept) < 0)
+    os.close(done)
+    if os.read(ready, 1) != b"x":
+        raise SystemExit("a server could not open its sockets")
+    os.close(ready)
+    return child
+
+
+def _listen(first: int, count: int) -> list[socket.socket]:
+    sockets = []
+    for port in range(FIRST_PORT + first, FIRST_PORT + first + count):
+        one = socket.socket(socket.AF_INET6 if port % 2 else socket.AF_INET)
+        one.bind(("::1" if port % 2 else "127.0.0.1", port))
+        one.listen(16)
+        sockets.append(one)
+    return sockets
+
+
+def _connect(listeners: list[socket.socket], count: int) -> list[socket.socket]:
+    sockets = []
+    for number in range(count):
+        listener = listeners[number % len(listeners)]
+        client = socket.create_connection(listener.getsockname()[:2])
+        accepted, _ = listener.accept()
+        sockets += [client, accepted]
+    return sockets
+
+
+def _compare(options: argparse.Namespace) -> None:
+    code = {name: text.format(listeners=options.listeners) for name, text in (("listed", LISTED), ("printed", PRINTED))}
+    contestants: dict[str, Callable[[], object]] = {
+        "ss -tulpnH": lambda: _run("ss", "-tulpnH"),
+        "portgate, listeners": lambda: _run(sys.executable, "-c", code["listed"]),
+        "portgate, printed": lambda: _run(sys.executable, "-c", code["printed"]),
+    }
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(options.rounds):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1000 * (time.perf_counter() - start))
+    yardstick = statistics.median(times["ss -tulpnH"])
+    print(f"{options.listeners} listeners, {options.connections} connections, median of {options.rounds} rounds")
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"  {name:<22} {median:8.1f} ms   ratio {median / yardstick:5.2f}   (goal 0.55, never above 1.0)")
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+if __name__ == "__main__":
+    main()
