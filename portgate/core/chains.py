@@ -36,6 +36,7 @@ from portgate.core.packets import (
     ICMP_TYPE,
     IIF,
     MARK_BITS,
+    NAT_DONE,
     OIF,
     PROTOCOL,
     SPORT,
@@ -168,6 +169,7 @@ BOTH: Intervals = ((0, 1),)
 # invalid, and marks are 0.
 UNCHANGED: Mapping[int, int] = {
     UNTRACKED_STATE: CtState.INVALID.value,
+    NAT_DONE: 0,
     **{first + bit: 0 for first in (MARK_BITS, CT_MARK_BITS) for bit in range(32)},
 }
 
@@ -402,8 +404,10 @@ class ChainEvaluation:
 
     def _moved(self, changes: Mapping[Field | int, Intervals], place: Place | None) -> Diagram:
         """Accepts with these new values of fields; a packet that has them already counts as not translated."""
-        translated = self.space.leaf(Leaf(Kind.ACCEPT, merged(((Field.DNATED, exactly(1)),), changes.items()), place))
-        unchanged = self.space.leaf(Leaf(Kind.ACCEPT, (), place))
+        done: State = ((NAT_DONE, exactly(1)),)
+        state = merged(done, {**changes, Field.DNATED: exactly(1)}.items())
+        translated = self.space.leaf(Leaf(Kind.ACCEPT, state, place))
+        unchanged = self.space.leaf(Leaf(Kind.ACCEPT, done, place))
         same = All(tuple(Test(field, values) for field, values in changes.items() if isinstance(field, Field)))
         return self._guarded(self.match(same), unchanged, translated)
 

@@ -36,6 +36,7 @@ from portgate.core.ruleset import CtState, Field
 
 PROTOCOL, IIF, OIF, SRC, DST, DPORT, SPORT, ICMP_TYPE, ICMP_CODE, TCP_FLAGS, CT_STATE = range(11)
 UNTRACKED_STATE = 11  # CT_STATE where the packet has no connection: invalid, until a rule says `notrack`
+NAT_DONE = 12  # 1 when a nat chain has decided about the destination, even if it left it as it was
 MARK_BITS = 16  # level of the mark's highest bit; 32 levels, one a bit
 CT_MARK_BITS = 48
 DOUBTS = 80  # from here on: Boolean levels for what is not known; `packets` do not have them

@@ -39,7 +39,7 @@ from portgate.core.chains import (
 )
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
-from portgate.core.packets import CT_MARK_BITS, DST
+from portgate.core.packets import CT_MARK_BITS, DST, NAT_DONE
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -174,6 +174,11 @@ def visitors(base: Base) -> Match:
     return All((*([devices] if base.devices else []), *([first] if base.kind is ChainKind.NAT else [])))
 
 
+def nat_is_over(base: Base, state: State) -> bool:
+    """The first nat rule that decides about a connection's destination is the only one."""
+    return base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state).get(NAT_DONE) == exactly(1)
+
+
 class _Path:
     """Evaluates one ruleset. Everything is memoised by chain and by what is known where it is evaluated."""
 
@@ -287,8 +292,8 @@ class _Path:
     # -------------------------------------------------------------- chains
 
     def _base_chain(self, container: Container, chain: Chain, base: Base, state: State) -> Diagram:
-        if base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state)[Field.DNATED] == exactly(1):
-            return self._accepted(state)  # the first translation of a connection is the only one
+        if nat_is_over(base, state):
+            return self._accepted(state)
         evaluation = ChainEvaluation(
             self.analysis.doubts,
             self.analysis.host,

@@ -42,7 +42,6 @@ from portgate.core.ruleset import (
     AddressType,
     Base,
     Chain,
-    ChainKind,
     Container,
     Continue,
     CtState,
@@ -63,7 +62,7 @@ from portgate.core.ruleset import (
     Unknown,
     VerdictMap,
 )
-from portgate.core.semantics import TRANSLATING, Analysis, Answer, Fate, answer_of, before_tracking, visitors
+from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking, nat_is_over, visitors
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +219,7 @@ class _Walk:
 
     def _base_chain(self, container: Container, chain: Chain, base: Base) -> bool:
         """Whether the packet passes."""
-        translated = dict(self._state)[Field.DNATED] == exactly(1)
-        if base.kind is ChainKind.NAT and base.hook in TRANSLATING and translated:
+        if nat_is_over(base, self._state):
             return True
         evaluation = ChainEvaluation(
             self._doubts,
