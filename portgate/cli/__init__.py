@@ -31,6 +31,7 @@ COMMANDS = {
     "capture": "host.capture",
     "services": "reference.services",
     "explain": "reference.explain",
+    "schema": "reference.schema",
     "backends": "reference.backends",
 }
 

@@ -118,6 +118,17 @@ def _kind_fields(kind: Kind) -> dict[str, object]:
 
 
 @click.command
+def schema() -> int:
+    """The JSON Schema of policy files, for editors."""
+    import json
+
+    from portgate.language.json_schema import schema as made
+
+    say([json.dumps(made(), indent=2)])
+    return 0
+
+
+@click.command
 @format_option
 def backends(output_format: str) -> int:
     """The firewalls that portgate can drive here."""
