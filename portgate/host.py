@@ -24,8 +24,8 @@ def capture(*, with_packages: bool = False) -> Capture:
 
 
 def capture_sockets(*, with_packages: bool = False) -> Capture:
-    """Only what listens, and which interfaces there are."""
-    return _gather([partial(_sockets, with_packages), _facts])
+    """Only what listens."""
+    return _gather([partial(_sockets, with_packages)])
 
 
 def capture_rules() -> Capture:

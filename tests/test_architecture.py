@@ -28,6 +28,7 @@ LAYERS = {
     "engine": "core language backends sockets linux_facts host apply sandbox",
     "sandbox": "core language backends sockets linux_facts host apply engine report",
     "cli": "core language backends sockets host apply engine sandbox report",
+    "__main__": "cli",
 }
 
 # Modules of the standard library that compute, and do nothing else.
