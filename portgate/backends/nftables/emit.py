@@ -40,9 +40,11 @@ from portgate.core.ruleset import (
     Chain,
     Container,
     Continue,
+    Counter,
     CtState,
     Dnat,
     Drop,
+    Effect,
     Element,
     Field,
     Goto,
@@ -165,9 +167,7 @@ def base_text(base: Base) -> str:
 
 def rule_text(rule: Rule) -> str:
     """One line. Errors: NotOursError."""
-    words = [*_matches(rule.match), "counter"]
-    words += [f"log prefix {quote(one.prefix)}" for one in rule.effects if isinstance(one, Log)]
-    words.append(_verdict(rule.verdict))
+    words = [*_matches(rule.match), "counter", *map(_effect, rule.effects), _verdict(rule.verdict)]
     if rule.comment:
         words.append(f"comment {quote(rule.comment)}")
     return " ".join(word for word in words if word)
@@ -179,6 +179,16 @@ def quote(text: str) -> str:
         return f'"{text}"'
     plain = "".join(one if one.isprintable() and one not in '"\\' else "_" for one in text)
     return '"' + plain.encode(errors="replace")[:COMMENT_MAX].decode(errors="ignore") + '"'
+
+
+def _effect(effect: Effect) -> str:
+    match effect:
+        case Log(prefix):
+            return f"log prefix {quote(prefix)}"
+        case Counter():
+            return ""  # every rule has one
+        case _:
+            raise NotOursError(f"an effect that portgate never writes: {effect}")
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -238,7 +248,7 @@ def _matches(match: Match) -> Iterator[str]:
     parts = sorted(_parts(match), key=_rank)
     protocol = _single_protocol(tuple(parts))
     for part in parts:
-        if not _implied(part, parts, protocol):
+        if not _implied(part, parts):
             yield _match(part, protocol)
 
 
@@ -255,11 +265,16 @@ def _rank(match: Match) -> tuple[int, int, str]:
             raise NotOursError(f"a match that portgate never writes: {match}")
 
 
-def _implied(part: Match, parts: list[Match], protocol: int | None) -> bool:
-    """nft adds the test of the protocol to `tcp dport 22` or `icmp type 8` by itself, and never lists it."""
-    if protocol is None or not (isinstance(part, Test) and part.field is Field.PROTOCOL):
-        return False
-    return any(not _OF_PROTOCOL.keys().isdisjoint(_fields(one)) for one in parts)
+def _implied(part: Match, parts: list[Match]) -> bool:
+    """nft adds the test of the protocol to `tcp dport 22`, that of the family to `ip saddr`, and lists neither."""
+    match part:
+        case Test(Field.PROTOCOL, ((first, last),)) if first == last:
+            implying = {*_OF_PROTOCOL}
+        case Test(Field.FAMILY, ((first, last),)) if first == last:
+            implying = {Field.SRC4, Field.DST4} if first == Family.IPV4 else {Field.SRC6, Field.DST6}
+        case _:
+            return False
+    return any(not implying.isdisjoint(_fields(one)) for one in parts)
 
 
 def _fields(part: Match) -> tuple[Field, ...]:
@@ -268,6 +283,8 @@ def _fields(part: Match) -> tuple[Field, ...]:
             return (field,)
         case Lookup(fields, _):
             return fields
+        case RateLimit(source, _, _):
+            return (source,)
         case _:
             return ()
 
