@@ -86,10 +86,12 @@ class Oracle:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._used = False
 
     def load(self, rules: str) -> None:
         """Replaces all rules of the sandbox's host by these. Errors: PortgateError when nft refuses them."""
         self._sandbox.run(["nft", "-f", "-"], f"flush ruleset\n{rules}\n{RULES}")
+        self._used = False
 
     def judge(self, probes: Sequence[Probe]) -> list[Fate]:
         """One fate for each probe, in order. Errors: PortgateError PG593 when not all of them arrive."""
@@ -99,7 +101,9 @@ class Oracle:
         return fates
 
     def _judge_tagged(self, probes: Sequence[Probe]) -> list[Fate]:
-        self._forget()
+        if self._used:
+            self._forget()
+        self._used = True
         self._inject(probes)
         self._await(len(probes))
         seen = self._seen()

@@ -84,42 +84,51 @@ class Sandbox:
     def run(
         self,
         argv: Sequence[str],
-        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        text: str | None = None,
         *,
         inside: str = HOST,
         check: bool = True,
         env: Mapping[str, str] | None = None,
-        timeout: float | None = 60,
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a program inside to its end. Errors: PortgateError PG592 when it is missing, or with `check` when it fails."""
+        """Runs a program inside to its end, with `text` as its input.
+
+        **Errors** PortgateError PG592 when it takes longer than `timeout` seconds, and with `check` when it fails.
+        """
+        command, descriptors = self._entering(inside, argv)
         try:
             done = subprocess.run(
-                argv,
-                input=input,
+                command,
+                input=text,
                 env=env,
                 timeout=timeout,
                 capture_output=True,
                 text=True,
                 check=False,
-                preexec_fn=self._namespaces[inside].enter,
-                pass_fds=[one.network for one in self._namespaces.values()],
+                pass_fds=descriptors,
             )
-        except FileNotFoundError:
-            raise _failed(argv, "there is no such program") from None
+        except subprocess.TimeoutExpired:
+            raise _failed(argv, f"it took longer than {timeout:g} seconds") from None
         if check and done.returncode != 0:
             raise _failed(argv, done.stderr.strip() or f"exit status {done.returncode}")
         return done
 
     def start(self, argv: Sequence[str], *, inside: str = HOST) -> subprocess.Popen[bytes]:
         """Starts a program inside, which is killed when the sandbox ends."""
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=self._namespaces[inside].enter,  # noqa: PLW1509 - as in run
-        )
+        command, descriptors = self._entering(inside, argv)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return process
+
+    def _entering(self, inside: str, argv: Sequence[str]) -> tuple[list[str], list[int]]:
+        """The program as one that enters first and dies with us (util-linux), and the descriptors that it needs."""
+        where = self._namespaces[inside]
+        entered = ["nsenter", f"--net=/proc/self/fd/{where.network}"]
+        if where.user is not None:
+            entered += [f"--user=/proc/self/fd/{where.user}", "--preserve-credentials"]
+        descriptors = [one.network for one in self._namespaces.values()]
+        return [*entered, "setpriv", "--pdeathsig", "KILL", *argv], [*descriptors, *filter(None, [where.user])]
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the function returns or raises when a child process runs it on the host."""

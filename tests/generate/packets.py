@@ -32,7 +32,7 @@ from portgate.core.ruleset import (
     VerdictMap,
 )
 from portgate.sandbox import Probe
-from tests.generate.world import CUTS, LINKS, PORTS, may_come_from, own_addresses, peers
+from tests.generate.world import CUTS, PORTS, WORLD, World
 from tests.packet import Packet
 
 GRE, ESP = 47, 50
@@ -55,10 +55,16 @@ ICMPV6_STATES = {128: CtState.NEW, 129: CtState.INVALID, 135: CtState.UNTRACKED,
 class Packets:
     """A source of packets for one ruleset. `states` corrects what conntrack calls a protocol on this kernel."""
 
-    def __init__(self, rng: Random, ruleset: Ruleset, states: Mapping[int, CtState] | None = None) -> None:
+    def __init__(
+        self, rng: Random, ruleset: Ruleset, states: Mapping[int, CtState] | None = None, world: World = WORLD
+    ) -> None:
         self._rng = rng
         self._values = near_boundaries(ruleset)
         self._states = states or {}
+        self._world = world
+        self._own = {family: world.own(family) for family in Family}
+        self._sources = {family: self._strangers(family, Field.SRC4, Field.SRC6) for family in Family}
+        self._remote = {family: self._strangers(family, Field.DST4, Field.DST6) for family in Family}
 
     def take(self, count: int) -> list[Packet]:
         return [self._packet() for _ in range(count)]
@@ -66,7 +72,7 @@ class Packets:
     def _packet(self) -> Packet:
         rng = self._rng
         family = rng.choice((Family.IPV4, Family.IPV6))
-        link = rng.choice(LINKS)
+        link = rng.choice(self._world.links)
         protocol = rng.choices(*PROTOCOLS[family])[0]
         sport = dport = icmp_type = icmp_code = None
         flags, state = SYN, self._states.get(protocol, CtState.NEW)
@@ -78,7 +84,7 @@ class Packets:
             icmp_type, state = rng.choice(tuple((ICMP_STATES if protocol == ICMP else ICMPV6_STATES).items()))
             icmp_code = 0
         return Packet(
-            family, protocol, link.name, self._source(family), self._destination(family),
+            family, protocol, link.name, rng.choice(self._sources[family]), self._destination(family),
             sport, dport, icmp_type, icmp_code, flags, state,
         )  # fmt: skip
 
@@ -86,17 +92,14 @@ class Packets:
         known = [value for value in self._values.get(field, ()) if value > 0]
         return self._rng.choice(known if known and self._rng.random() < 0.7 else usual)
 
-    def _source(self, family: Family) -> int:
-        field = Field.SRC4 if family is Family.IPV4 else Field.SRC6
-        candidates = (*self._values.get(field, ()), *CUTS[family], *peers(family))
-        return self._rng.choice([one for one in candidates if may_come_from(family, one)])
-
     def _destination(self, family: Family) -> int:
-        if self._rng.random() < 0.6:
-            return self._rng.choice(own_addresses(family))
-        field = Field.DST4 if family is Family.IPV4 else Field.DST6
-        candidates = (*self._values.get(field, ()), *CUTS[family], *peers(family))
-        return self._rng.choice([one for one in candidates if may_come_from(family, one)] + list(own_addresses(family)))
+        own = self._own[family]
+        return self._rng.choice(own if self._rng.random() < 0.6 else (*self._remote[family], *own))
+
+    def _strangers(self, family: Family, v4: Field, v6: Field) -> list[int]:
+        """Addresses near the boundaries of these fields that are not the host's own."""
+        near = self._values.get(v4 if family is Family.IPV4 else v6, ())
+        return self._world.strangers(family, (*near, *CUTS[family], *self._world.peers(family)))
 
 
 def probe(packet: Packet) -> Probe:

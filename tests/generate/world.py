@@ -5,6 +5,9 @@ Small on purpose: two rules picked at random must often speak of the same packet
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from portgate.core.listener import Interface
 from portgate.core.net import Family, parse_address
 from portgate.sandbox import Link
@@ -16,14 +19,6 @@ LINKS = (
     Link("wg1", ("10.9.1.1/24", "2001:db8:a::1/64"), ("10.9.1.2/24", "2001:db8:a::2/64")),
 )
 
-
-def interface(link: Link) -> Interface:
-    """The host's end of a link."""
-    parts = (address.split("/") for address in link.host)
-    return Interface(link.name, tuple((*parse_address(address), int(length)) for address, length in parts))
-
-
-HOST = tuple(interface(link) for link in LINKS)
 
 # Ends of the address intervals that rules use, in order; a packet's addresses lie on them, beside them and between.
 CUTS = {
@@ -77,22 +72,42 @@ CUTS = {
 PORTS = (22, 25, 53, 80, 81, 443, 1023, 1024, 8000, 8080, 8100, 40000)
 
 
-def own_addresses(family: Family) -> tuple[int, ...]:
-    return tuple(address for one in HOST for each, address, _ in one.addresses if each is family)
+@dataclass(frozen=True, slots=True)
+class World:
+    """A host and what it is connected to."""
+
+    links: tuple[Link, ...]
+
+    def host(self) -> tuple[Interface, ...]:
+        return tuple(_interface(link) for link in self.links)
+
+    def own(self, family: Family) -> tuple[int, ...]:
+        return tuple(address for one in self.host() for each, address, _ in one.addresses if each is family)
+
+    def peers(self, family: Family) -> tuple[int, ...]:
+        addresses = (parse_address(address.split("/")[0]) for link in self.links for address in link.peer)
+        return tuple(address for each, address in addresses if each is family)
+
+    def strangers(self, family: Family, addresses: Iterable[int]) -> list[int]:
+        """Those from which routing lets packets in: sources that it refuses never reach any rule of a later hook.
+
+        Not, among others, the first address of an IPv6 network that is ours: every router answers to it (RFC 4291, 2.6.1).
+        """
+        own = self.own(family)
+        if family is Family.IPV6:
+            refused = {*own, *(one >> 64 << 64 for one in own)}
+            return [one for one in addresses if one >> 125 == 1 and one not in refused]
+        refused = {*own, *(one | 0xFF for one in own), *(one & ~0xFF for one in own)}
+        return [one for one in addresses if 0 < one >> 24 < 224 and one >> 24 != 127 and one not in refused]
 
 
-def peers(family: Family) -> tuple[int, ...]:
-    addresses = (parse_address(address.split("/")[0]) for link in LINKS for address in link.peer)
-    return tuple(address for each, address in addresses if each is family)
+def _interface(link: Link) -> Interface:
+    """The host's end of a link."""
+    parts = (address.split("/") for address in link.host)
+    return Interface(link.name, tuple((*parse_address(address), int(length)) for address, length in parts))
 
 
-def may_come_from(family: Family, address: int) -> bool:
-    """Whether routing lets a packet from there in: sources that it refuses never reach any rule of a later hook.
-
-    Not, among others, from the first address of an IPv6 network that is ours: every router answers to it (RFC 4291, 2.6.1).
-    """
-    own = own_addresses(family)
-    if family is Family.IPV6:
-        return address >> 125 == 1 and address not in {*own, *(one >> 64 << 64 for one in own)}
-    ends = {one | 0xFF for one in own} | {one & ~0xFF for one in own}
-    return 0 < address >> 24 < 224 and address >> 24 != 127 and address not in {*own, *ends}
+WORLD = World(LINKS)
+HOST = WORLD.host()
+own_addresses = WORLD.own
+peers = WORLD.peers

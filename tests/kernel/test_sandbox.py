@@ -93,7 +93,7 @@ def test_a_child_that_dies_is_reported(sandbox: Sandbox) -> None:
 def test_a_program_that_fails_is_quoted(sandbox: Sandbox) -> None:
     with pytest.raises(PortgateError, match=r"PG592.*syntax error"):
         sandbox.run(["nft", "-f", "-"], "tabel inet x")
-    with pytest.raises(PortgateError, match=r"PG592.*no such program"):
+    with pytest.raises(PortgateError, match=r"PG592.*No such file"):
         sandbox.run(["portgate-has-no-such-program"])
 
 
