@@ -166,10 +166,14 @@ CATALOGUE = _catalogue(
     Kind("PG233", N, "a port of the ephemeral range", "The kernel hands ports 32768 to 60999 to outgoing connections, so a service there can fail to start. Use a lower port, or reserve it with net.ipv4.ip_local_reserved_ports."),
     Kind("PG234", W, "a risky service is open to everybody", "The service was made for trusted networks: it has no or weak authentication, sends secrets in clear text, or is misused to attack others. Say with `from` who needs it, or put it behind a VPN."),
     # ---- 3xx: what a backend can't express (backends/)
+    Kind("PG301", E, "the backend has not got what the policy needs", "Firewalls differ in what they can say. What this policy asks for cannot be written for this backend with the same meaning, and portgate never widens or drops a grant in silence."),
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
+    Kind("PG411", E, "not a listing of nftables", "The text is not what `nft -j list ruleset` prints: JSON, an object with the list \"nftables\". Nothing was concluded from it. Single rules that are not understood are no error: they count as undecided."),
+    Kind("PG412", E, "not one line is a command of nft", "The text is neither the output of `nft list ruleset` nor a script for `nft -f`. Scripts of the shell that call nft are not interpreted: load them, and save the rules."),
     Kind("PG420", E, "not a capture", "The file given as the host is not one that `portgate capture` writes. Captures are JSON with a schema number; a capture of plain saved output is made with `portgate capture --from KIND=FILE -o host.json`."),
     Kind("PG421", W, "a part of the host could not be read", "What is missing here is missing in every answer. Most often root is needed, or a program is not installed; the detail says which."),
     Kind("PG423", E, "a file given as part of the host cannot be read", "`capture --from KIND=FILE` and `--host FILE` read regular files of UTF-8 text, up to a stated size."),
+    Kind("PG424", E, "nothing is known about the host's rules", "The question is about what rules do to packets, and the host or the capture tells of no rules at all. On a live host root is needed to read them; a capture needs a part like `nft-json`. No rules is not the same as unknown rules."),
     Kind("PG422", E, "no backend can read or change this host", "portgate drives a firewall that the host has. None of its backends is usable here; `portgate backends` says why for each of them."),
     Kind("PG440", N, "the owners of some sockets are not known", "Only root may see which process of another user holds a socket. Everything else about these sockets is known. Run the command as root to see their owners, too."),
     Kind("PG441", N, "sockets were read from /proc/net", "The kernel did not answer a netlink sock_diag request (old or small kernel, or a sandbox that forbids it). The files in /proc/net list the same sockets, but do not tell which IPv6 sockets take IPv4, nor the device that a socket is bound to."),
@@ -188,6 +192,8 @@ CATALOGUE = _catalogue(
     Kind("PG521", E, "another apply holds the lock", "Applies to one host run one after the other. The one that holds the lock did not finish in time; look whether it waits for an answer."),
     Kind("PG522", E, "what was loaded does not do what the policy says; the old rules are back", "After loading, portgate reads the host again and compares. The live rules did not mean what was asked for, or could not be read, so it restored what was there before."),
     Kind("PG523", E, "the old rules could not be restored", "A step of the apply failed, and so did putting the old rules back. The host may have any of the two rule sets, or parts of them: look with `portgate status` and apply again."),
+    Kind("PG525", E, "a packet is treated otherwise than the policy says", "The rules that were read back were compared with the policy by what they do to packets. This is a packet that shows the difference."),
+    Kind("PG526", E, "the host has changed since the plan", "Between the plan that was shown and the answer, somebody changed the rules of this host, so the plan no longer holds. Nothing was changed; ask again."),
     Kind("PG524", W, "the rules are loaded, but the record of it could not be written", "The host enforces the new rules. Only the note of it in the state directory is missing, so the next apply compares in full instead of taking the short cut."),
     # ---- 59x: the sandbox (sandbox/)
     Kind("PG590", E, "no network namespace can be made", "The sandbox is a network namespace of its own. The kernel grants one to root, and to other users where user namespaces are allowed; containers and hardened systems often forbid both."),

@@ -1,0 +1,127 @@
+"""What a ruleset needs of a backend, and which grants ask for what a backend has not got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+
+from portgate.core.compile import compile as compile_policy
+from portgate.core.diagnostics import Diagnostic
+from portgate.core.policy import Grant, Policy, Rulebook
+from portgate.core.ruleset import (
+    All,
+    Chain,
+    Container,
+    Dnat,
+    Feature,
+    Field,
+    Hook,
+    Log,
+    Match,
+    NamedSet,
+    RateLimit,
+    Reject,
+    Rule,
+    Ruleset,
+    Test,
+)
+
+INTERFACES = frozenset({Field.IIF, Field.OIF})
+PORTS = frozenset({Field.SPORT, Field.DPORT, Field.ORIGINAL_DPORT})
+ADDRESSES = frozenset({Field.SRC4, Field.SRC6, Field.DST4, Field.DST6})
+HOOKS = {Hook.OUTPUT: Feature.OUTBOUND, Hook.FORWARD: Feature.FORWARDED}
+
+
+def features_used(ruleset: Ruleset) -> frozenset[Feature]:
+    """Everything without which the ruleset cannot be said. What never matches, like an empty set, needs nothing."""
+    return frozenset(feature for container in ruleset.containers for feature in _of_container(container))
+
+
+def lacking(policy: Policy, today: date, features: frozenset[Feature], backend: str) -> tuple[Diagnostic, ...]:
+    """What the policy needs and a backend of these features has not got, at the grants that need it."""
+    missing = features_used(compile_policy(policy, today)) - features
+    if not missing:
+        return ()
+    bare = replace(
+        policy,
+        inbound=Rulebook(policy.inbound.default),
+        outbound=Rulebook(policy.outbound.default),
+        forwards=(),
+    )
+    of_all = missing & features_used(compile_policy(bare, today))
+    found = [_diagnostic(feature, backend, None) for feature in sorted(of_all)]
+    for grant, alone in _each_alone(policy, bare):
+        needed = (missing - of_all) & features_used(compile_policy(alone, today))
+        found += [_diagnostic(feature, backend, grant) for feature in sorted(needed)]
+    return tuple(found)
+
+
+def _each_alone(policy: Policy, bare: Policy) -> Iterator[tuple[Grant, Policy]]:
+    for one in policy.inbound.block:
+        yield one, replace(bare, inbound=replace(bare.inbound, block=(one,)))
+    for one in policy.inbound.allow:
+        yield one, replace(bare, inbound=replace(bare.inbound, allow=(one,)))
+    for one in policy.outbound.block:
+        yield one, replace(bare, outbound=replace(bare.outbound, block=(one,)))
+    for one in policy.outbound.allow:
+        yield one, replace(bare, outbound=replace(bare.outbound, allow=(one,)))
+    for forward in policy.forwards:
+        yield forward.grant, replace(bare, forwards=(forward,))
+
+
+def _diagnostic(feature: Feature, backend: str, grant: Grant | None) -> Diagnostic:
+    whose = "this policy" if grant is None else f"the grant {grant.id}"
+    remedy = "use another backend, or leave this out"
+    return Diagnostic("PG301", f"{whose} needs {feature}, which {backend} has not got", grant and grant.span, remedy)
+
+
+def _of_container(container: Container) -> Iterator[Feature]:
+    if len(container.families) > 1:
+        yield Feature.DUAL_STACK
+    for chain in container.chains:
+        yield from _of_chain(chain)
+    for one in container.sets:
+        yield from _of_set(one)
+
+
+def _of_chain(chain: Chain) -> Iterator[Feature]:
+    if chain.base is not None and chain.base.hook in HOOKS:
+        yield HOOKS[chain.base.hook]
+    for rule in chain.rules:
+        yield from _of_rule(rule)
+
+
+def _of_rule(rule: Rule) -> Iterator[Feature]:
+    if isinstance(rule.verdict, Reject):
+        yield Feature.REJECT
+    if isinstance(rule.verdict, Dnat):
+        yield Feature.REDIRECT if rule.verdict.address is None else Feature.DNAT
+    if any(isinstance(one, Log) for one in rule.effects):
+        yield Feature.LOG
+    for part in rule.match.matches if isinstance(rule.match, All) else (rule.match,):
+        yield from _of_match(part)
+
+
+def _of_match(part: Match) -> Iterator[Feature]:
+    if isinstance(part, RateLimit):
+        yield Feature.SOURCE_LIMITS
+    if isinstance(part, Test) and any(first < last for first, last in part.values):
+        if part.field in INTERFACES:
+            yield Feature.INTERFACE_PREFIXES
+        if part.field in PORTS:
+            yield Feature.PORT_RANGES
+
+
+def _of_set(one: NamedSet) -> Iterator[Feature]:
+    if not one.elements:
+        return
+    if not ADDRESSES.isdisjoint(one.fields):
+        yield Feature.ADDRESS_SETS
+    if len(one.fields) > 1:
+        yield Feature.CONCATENATED_SETS
+    if any(element.expires is not None for element in one.elements):
+        yield Feature.TIMED_ELEMENTS
+    ports = [column for column, field in enumerate(one.fields) if field in PORTS]
+    if any(element.box[column][0] < element.box[column][1] for element in one.elements for column in ports):
+        yield Feature.PORT_RANGES
