@@ -1,0 +1,94 @@
+"""The main job, shown: `python -m portgate.sandbox.demo` applies policies/web-server.yaml to a host in a sandbox.
+
+The host has services that listen, and is met by the internet, the office, and somebody on the list of abusers.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from portgate.report.text import table
+from portgate.sandbox.probe import Answer, Transport
+from portgate.sandbox.sandbox import Link, Sandbox
+
+POLICY = "policies/web-server.yaml"
+INTERNET, OFFICE, ABUSER = "eth0", "eth1", "eth2"
+NAMES = {INTERNET: "the internet", OFFICE: "the office", ABUSER: "an abuser"}
+LINKS = (
+    Link(INTERNET, ("192.0.2.1/24", "2001:db8:1::1/64"), ("192.0.2.9/24", "2001:db8:1::9/64")),
+    Link(OFFICE, ("198.51.100.1/24", "2001:db8:42::1/64"), ("198.51.100.7/24", "2001:db8:42::7/64")),
+    Link(ABUSER, ("203.0.113.129/25", "2001:db8:bad::1/64"), ("203.0.113.200/25", "2001:db8:bad::9/64")),
+)
+TCP, UDP, PING = Transport.TCP, Transport.UDP, Transport.PING
+LISTENING = ((TCP, 22), (TCP, 80), (TCP, 443), (UDP, 443), (TCP, 5432))
+OPEN = {
+    INTERNET: {(TCP, 80), (TCP, 443), (UDP, 443), (PING, 0)},
+    OFFICE: {(TCP, 22), (TCP, 80), (TCP, 443), (UDP, 443), (PING, 0)},
+    ABUSER: set[tuple[Transport, int]](),
+}
+"""What the policy says, in the words of this file."""
+
+
+class Meeting(NamedTuple):
+    """Somebody tried something."""
+
+    source: str
+    address: str
+    transport: Transport
+    port: int
+    answer: Answer
+
+    @property
+    def expected(self) -> Answer:
+        return Answer.OPEN if (self.transport, self.port) in OPEN[self.source] else Answer.FILTERED
+
+
+def main() -> int:
+    """0 when every command did its work and every packet met what the policy says."""
+    with TemporaryDirectory(prefix="portgate-demo-") as state, Sandbox(LINKS) as sandbox:
+        for transport, port in LISTENING:
+            sandbox.listen(transport, "::", port)
+        environment = {**os.environ, "PORTGATE_STATE_DIR": str(Path(state, "state"))}
+        first = [["plan", POLICY], ["apply", POLICY, "--yes"], ["audit", POLICY]]
+        done = all(_portgate(sandbox, environment, words) for words in first)
+        right = done and _packets(sandbox)
+        return 0 if right and _portgate(sandbox, environment, ["apply", POLICY, "--yes"]) else 1
+
+
+def _portgate(sandbox: Sandbox, environment: dict[str, str], words: list[str]) -> bool:
+    """Runs a command on the host. Findings and differences (exit code 1) are what it is there to tell."""
+    print(f"\n$ portgate {shlex.join(words)}", flush=True)
+    finished = sandbox.run([sys.executable, "-m", "portgate", *words], env=environment, check=False)
+    print(finished.stdout, finished.stderr, sep="", end="", flush=True)
+    return finished.returncode <= 1
+
+
+def _packets(sandbox: Sandbox) -> bool:
+    print("\nreal packets:", flush=True)
+    meetings = list(_meetings(sandbox))
+    print(*table(("FROM", "TO", "ANSWER", ""), [_row(one) for one in meetings]), sep="\n")
+    return all(one.answer is one.expected for one in meetings)
+
+
+def _meetings(sandbox: Sandbox) -> Iterator[Meeting]:
+    for link, (transport, port) in product(LINKS, (*LISTENING, (PING, 0))):
+        for address in (one.partition("/")[0] for one in link.host):
+            answer = sandbox.connect(transport, address, port, source=link.name)
+            yield Meeting(link.name, address, transport, port, answer)
+
+
+def _row(one: Meeting) -> tuple[str, str, str, str]:
+    what = "ping" if one.transport is PING else f"{one.transport.name.lower()} {one.port}"
+    wrong = "" if one.answer is one.expected else f"the policy says {one.expected}"
+    return (NAMES[one.source], f"{what} of {one.address}", one.answer, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
