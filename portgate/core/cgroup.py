@@ -32,7 +32,7 @@ def place(path: str) -> Place:
 def path_of(listing: str) -> str:
     """From the text of /proc/PID/cgroup, the path that says most: of version 2, of systemd, else of any controller."""
     paths = {}
-    for line in listing.splitlines():
+    for line in filter(None, listing.split("\n")):  # a path may hold any other character
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         paths["" if hierarchy == "0" else controllers] = path

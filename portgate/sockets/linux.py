@@ -57,7 +57,7 @@ def parse(reading: Reading) -> Sockets:
             raise ValueError(f"its schema is {content['schema']!r}, not {SCHEMA}")
         listeners = sorted(_listeners(content), key=attrgetter("sort_key"))
         return Sockets(tuple(listeners), tuple(_notes(content)))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise PortgateError(_damaged(reading, error)) from error
 
 
@@ -71,7 +71,7 @@ def _listeners(content: Mapping[str, Any]) -> Iterator[Listener]:
     endpoints = assume_dual([_endpoint(name, row) for name, row in rows])
     counts = count_connections(endpoints, _established(content["established"]))
     holders = _holders(content)
-    users = content["users"]
+    users = _users(content)
     places = {cgroup: place(path) for cgroup, path in content["cgroups"].items()}
     for (name, row), endpoint in zip(rows, endpoints, strict=True):
         _, _, _, _, inode, user, cgroup = row
@@ -86,6 +86,8 @@ def _listeners(content: Mapping[str, Any]) -> Iterator[Listener]:
 
 def _endpoint(name: str, row: Row) -> Endpoint:
     address, port, device, v6only, _, _, _ = row
+    if not 0 <= port <= 0xFFFF or not (device is None or isinstance(device, str)):
+        raise ValueError(f"{row!r} is no socket")
     if address is None:
         return port, None, None, None, False, device
     family, number = _address(address)
@@ -112,12 +114,17 @@ def _established(sections: Mapping[str, Connections]) -> dict[Local, int]:
 
 def _holders(content: Mapping[str, Any]) -> dict[str, tuple[Process, ...]]:
     """The processes that hold each inode."""
-    users = content["users"]
+    users = _users(content)
     known: dict[int, Process] = {}
     for pid, (program, user, cgroup, package) in content["processes"].items():
         unit, container = place(cgroup)
-        known[int(pid)] = Process(int(pid), program, users.get(str(user)), unit, container, package)
+        name = None if package is None else str(package)
+        known[int(pid)] = Process(int(pid), str(program), users.get(str(user)), unit, container, name)
     return {inode: tuple(known[pid] for pid in pids if pid in known) for inode, pids in content["owners"].items()}
+
+
+def _users(content: Mapping[str, Any]) -> dict[str, str]:
+    return {user: str(name) for user, name in content["users"].items()}
 
 
 def _notes(content: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -130,6 +137,5 @@ def _notes(content: Mapping[str, Any]) -> Iterator[Diagnostic]:
         why = next(iter(content["fallbacks"].values()))
         yield Diagnostic("PG441", f"netlink sock_diag does not tell of {names} sockets ({why}); read /proc/net")
     for name, why in content["unseen"].items():
-        yield Diagnostic(
-            "PG442", f"sockets of {name} are not known: {why}", remedy=f"as root: modprobe {name}_diag, then try again"
-        )
+        remedy = f"as root: modprobe {name}_diag" if name in ("sctp", "dccp") else "run as root, outside of a sandbox"
+        yield Diagnostic("PG442", f"sockets of {name} are not known: {why}", remedy=remedy)

@@ -187,3 +187,19 @@ def test_proc_net_files_are_read_as_the_kernel_documents_them(tmp_path: Path, mo
         ("::1", 8081, None, None, 4243, 0, 0),
     ]
     assert procnet.established("tcp", {8080}) == [("127.0.0.1", 8080, None, 1)]
+    (tmp_path / "tcp6").unlink()  # a kernel without IPv6
+    assert len(procnet.listening("tcp")) == 1
+
+
+def test_a_reading_nested_without_end_is_damaged() -> None:
+    with pytest.raises(PortgateError) as caught:
+        linux.parse(Reading("linux-sockets", "[" * 200_000, "a test"))
+    assert caught.value.diagnostics[0].code == "PG445"
+
+
+@pytest.mark.parametrize(
+    "bad", [["0.0.0.0", 70000], ["0.0.0.0", "80"], ["0.0.0.0", -1], [None, None], [4, 80], ["x", 80]]
+)
+def test_a_row_that_is_no_socket_is_damage(bad: list[Any]) -> None:
+    with pytest.raises(PortgateError):
+        parse(sockets={"tcp": [[*bad, None, False, 7, 0, 0]]})

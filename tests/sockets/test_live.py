@@ -23,7 +23,7 @@ from portgate.core.net import Family
 from portgate.linux_facts import read_settings
 from portgate.sockets import parse
 from portgate.sockets.live import capture
-from portgate.sockets.live.owners import cgroup_paths, search
+from portgate.sockets.live.owners import cgroup_paths, describe, search
 from portgate.sockets.live.packages import packages
 
 ROOT = Path(__file__).parent.parent.parent
@@ -209,6 +209,18 @@ def dying_processes() -> Iterator[None]:
     yield
     shell.kill()
     shell.wait()
+
+
+def test_a_process_that_names_itself_like_a_line_of_its_status_stays_what_it_is() -> None:
+    """The kernel escapes line ends in names, but not the other characters that some take for them."""
+    code = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'x\\x0cUid:\\t7\\t7\\t7', 0, 0, 0); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        told = describe([process.pid])
+        process.kill()
+    assert told[process.pid].program == "x\x0cUid:\t7\t7\t7"
+    assert told[process.pid].user == 0
 
 
 @pytest.fixture

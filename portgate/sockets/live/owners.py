@@ -30,20 +30,22 @@ class Owners(NamedTuple):
 def search(inodes: Iterable[int]) -> Owners:
     """The owners of sockets. Processes that end meanwhile are passed over."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    owners = Owners({}, False)
+    held: dict[int, list[int]] = {}
+    denied = False
     pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     first, end = 0, _FIRST_BAND
-    while pids and len(owners.held) < len(wanted):
-        owners, pids = _search_band((first, end), pids, wanted, owners)
+    while pids and len(held) < len(wanted):
+        refused, pids = _search_band((first, end), pids, wanted, held)
+        denied = denied or refused
         first, end = end, 4 * end
-    return owners
+    return Owners(held, denied)
 
 
 def _search_band(
-    band: tuple[int, int], pids: list[int], wanted: dict[str, int], owners: Owners
-) -> tuple[Owners, list[int]]:
-    """The owners seen so far, and the processes that have descriptors beyond this band."""
-    held, denied = owners
+    band: tuple[int, int], pids: list[int], wanted: dict[str, int], held: dict[int, list[int]]
+) -> tuple[bool, list[int]]:
+    """Adds to `held`. **Shape** whether a process refused, and those that have descriptors beyond this band."""
+    refused = False
     deeper: list[int] = []
     for pid in pids:
         try:
@@ -55,10 +57,10 @@ def _search_band(
                 if pid not in holders:
                     holders.append(pid)
         except PermissionError:
-            denied = True
+            refused = True
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return Owners(held, denied), deeper
+    return refused, deeper
 
 
 def _descriptors(pid: int, band: tuple[int, int], deeper: list[int]) -> Iterator[str]:
@@ -97,7 +99,7 @@ def describe(pids: Iterable[int]) -> dict[int, Holder]:
             status, cgroup = _read(f"/proc/{pid}/status"), _read(f"/proc/{pid}/cgroup")
         except OSError:
             continue
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        fields = dict(line.split(":\t", 1) for line in status.split("\n") if ":\t" in line)  # names may hold \x0c
         found[pid] = Holder(fields["Name"], int(fields["Uid"].split()[1]), path_of(cgroup))
     return found
 
@@ -133,8 +135,8 @@ def cgroup_paths(ids: Iterable[int]) -> dict[int, str]:
 
 def _cgroup2() -> str | None:
     """Where version 2 of the control groups is mounted."""
-    mounts = (line.split(" - ") for line in _read("/proc/self/mountinfo").splitlines())
-    return next((before.split()[4] for before, after in mounts if after.startswith("cgroup2 ")), None)
+    mounts = (line.partition(" - ") for line in _read("/proc/self/mountinfo").split("\n"))
+    return next((before.split()[4] for before, _, after in mounts if after.startswith("cgroup2 ")), None)
 
 
 def _read(path: str) -> str:

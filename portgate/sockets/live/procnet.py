@@ -62,7 +62,8 @@ End = tuple[str, str]
 
 def _sockets(name: str) -> Iterator[tuple[End, End, str, str, str]]:
     """Local end, remote end, state, user id and inode of each socket of both families."""
-    for file in (name, f"{name}6"):
+    without_ipv6 = not (_NET / f"{name}6").exists()
+    for file in (name,) if without_ipv6 else (name, f"{name}6"):
         for line in _lines(file):
             _, local, remote, state, _, _, _, user, _, inode, *_ = line.split()
             address, _, port = local.partition(":")
