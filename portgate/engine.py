@@ -8,21 +8,30 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
-from portgate.backends import Backend
-from portgate.core.capture import Artifact, Capture, from_json
-from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.backends import Backend, Session
+from portgate.core.capture import Artifact, Capture, Reading, from_json
+from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
 if TYPE_CHECKING:
     from portgate.apply.record import Record
+    from portgate.apply.state import State
+    from portgate.core.addresses import Host
+    from portgate.core.audit import Audit, Situation
+    from portgate.core.facts import Facts
     from portgate.core.listener import Sockets
+    from portgate.core.packets import Packet
+    from portgate.core.plan import Plan
     from portgate.core.policy import Policy
+    from portgate.core.ruleset import Ruleset
+    from portgate.core.trace import Decision, Trace
+    from portgate.core.verify import Difference
     from portgate.language import Loaded
 
 MAX_FILE_BYTES = 256 << 20
@@ -153,6 +162,268 @@ def choose_backend(name: str = "auto") -> Backend:
         if reason is None:
             return one
     raise PortgateError(*(Diagnostic("PG422", f"{name}: {reason}") for name, reason in reasons))
+
+
+# ------------------------------------------------------------------ questions about a host
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A host as it was read. `notes` say what was not."""
+
+    capture: Capture
+    rules: Ruleset
+    sockets: Sockets
+    host: Host
+    facts: Facts
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        return (*self.capture.notes, *self.sockets.notes)
+
+
+def see(path: str | None = None) -> Seen:
+    """This host, or a saved capture of one. Errors: also when its rules can't be read."""
+    return understand(saved_capture(path) if path else host.capture())
+
+
+def understand(capture: Capture) -> Seen:
+    """What a capture says. Errors: PG424 when it says nothing about rules."""
+    from portgate.core.addresses import Host
+    from portgate.core.facts import Facts, parse_facts, parse_interfaces
+    from portgate.core.ruleset import Ruleset
+    from portgate.sockets import parse
+
+    known = [(backend, capture.of_kind(*backend.reading_kinds)) for backend in map(backends.get, backends.names())]
+    read = [(backend, readings) for backend, readings in known if readings]
+    if not read:
+        raise PortgateError(*errors(capture.notes), Diagnostic("PG424", "no rules of any firewall were read"))
+    containers = tuple(one for backend, readings in read for one in backend.parse(readings).containers)
+    interfaces = [one for reading in capture.of_kind("interfaces") for one in parse_interfaces(reading)]
+    return Seen(
+        capture,
+        Ruleset(containers),
+        parse(capture.readings),
+        Host(tuple(interfaces) if capture.of_kind("interfaces") else None),
+        next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts()),
+    )
+
+
+def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
+    """Every listener and every finding; with a policy also where the host and the policy disagree."""
+    from portgate.core.audit import audit as audited
+
+    return audited(_situation(seen, file, today))
+
+
+def _situation(seen: Seen, file: PolicyFile | None, today: date) -> Situation:
+    from portgate.core.audit import Situation
+    from portgate.core.compile import compile as compiled
+
+    return Situation(
+        seen.rules,
+        seen.sockets.listeners,
+        seen.host,
+        file.policy if file else None,
+        compiled(file.policy, today) if file else None,
+        today,
+        seen.facts.ephemeral_ports or (32768, 60999),
+    )
+
+
+def verify(seen: Seen, file: PolicyFile, today: date) -> tuple[Difference, ...]:
+    """Every packet of a new connection that the host treats otherwise than the policy; () is a proof."""
+    from portgate.core.compile import compile as compiled
+    from portgate.core.verify import differences
+
+    return differences(compiled(file.policy, today), seen.rules, seen.host)
+
+
+def trace(seen: Seen, packet: Packet) -> Trace:
+    """A packet's way through the rules of a host."""
+    from portgate.core.trace import trace as traced
+
+    return traced(seen.rules, packet, seen.host)
+
+
+def decide(seen: Seen, packets: Sequence[Packet]) -> tuple[Decision, ...]:
+    """What becomes of each packet, in order."""
+    from portgate.core.trace import decide as decided
+
+    return decided(seen.rules, packets, seen.host)
+
+
+# ------------------------------------------------------------------ plan and apply
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what it is shown with: the rules of the host as they would be, and the policy's warnings."""
+
+    plan: Plan
+    rules: Ruleset
+
+
+def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned:
+    """What applying the policy to this host would change."""
+    from portgate.core import plan as planning
+
+    situation = _situation(seen, file, today)
+    desired = _desired(situation)
+    ours = backend.parse(seen.capture.of_kind(*backend.reading_kinds))
+    _check_own_output(backend, desired)
+    artifact = backend.transaction(ours, desired)
+    made = planning.Plan(
+        policy=file.policy.name,
+        backend=backend.name,
+        fingerprint=fingerprint(seen.capture),
+        artifact=artifact,
+        traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host),
+        rules=() if artifact is None else planning.rule_changes(ours, desired),
+        audit=planning.audit_of_plan(situation),
+        warnings=file.warnings,
+    )
+    return Planned(made, planning.planned(seen.rules, desired))
+
+
+def _desired(situation: Situation) -> Ruleset:
+    if situation.desired is None:
+        raise AssertionError("a plan is made for a policy")
+    return situation.desired
+
+
+def _check_own_output(backend: Backend, desired: Ruleset) -> None:
+    """A backend reads what it writes: what would be loaded is parsed again, and must mean the policy.
+
+    Errors: PG902 with a packet that shows the difference.
+    """
+    artifact = backend.emit(desired)
+    again = backend.parse((Reading(backend.reading_kinds[-1], artifact.text, "portgate's own output"),))
+    wrong = _proof(backend, desired)(again)
+    if wrong:
+        raise PortgateError(Diagnostic("PG902", "; ".join(one.detail for one in wrong)))
+
+
+def _proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagnostic, ...]]:
+    """Whether rules that were read mean the desired ones: by their structure, and where that differs by the engine."""
+
+    def prove(observed: Ruleset) -> tuple[Diagnostic, ...]:
+        if backend.transaction(observed, desired) is None:
+            return ()
+        from portgate.core.verify import differences, equivalent
+
+        ours = observed.owned()
+        if equivalent(desired, ours):
+            return ()
+        found = differences(desired, ours, known={}, most_cubes=1)
+        shown = [f"{one.packet}: {one.before.fate} is wanted, {one.after.fate} is loaded" for one in found]
+        return tuple(
+            Diagnostic("PG525", text) for text in shown or ["they differ in what can't be decided for a packet"]
+        )
+
+    return prove
+
+
+def fingerprint(capture: Capture) -> str:
+    """Tells whether the rules of a host have changed since a plan was made. Counters of packets do not count."""
+    import hashlib
+
+    rules = [one.text for name in backends.names() for one in capture.of_kind(*backends.get(name).reading_kinds)]
+    return hashlib.sha256("\0".join(rules).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did. `changed` is false when the host meant the policy already."""
+
+    policy: str
+    backend: str
+    changed: bool
+    warnings: tuple[Diagnostic, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+Consent = Callable[[Planned], bool]
+"""Asked between the plan and the load, whether to go on."""
+
+
+def apply(
+    path: str, backend_name: str, today: date, consent: Consent | None, on_wait: Callable[[], None]
+) -> Applied | None:
+    """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
+
+    Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
+    """
+    from portgate.apply import lock, record, state
+
+    with state.opened(state.state_path(), create=True) as opened:
+        if opened is None:
+            raise AssertionError("the state directory was to be created")
+        with lock.exclusive(opened, on_wait):
+            backend = choose_backend(backend_name)
+            session = backend.session()
+            latest = record.last(opened)
+            if latest and latest.backend == backend.name:
+                day, generation = today.isoformat(), session.generation()
+                if latest.still_holds(_absolute(path), day, generation, _content):
+                    return Applied(latest.policy, backend.name, changed=False)
+            opened.require_room()
+            return _apply(load(_absolute(path), today), backend, session, opened, today, consent)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - not resolved: a link may lead elsewhere tomorrow
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return read_file(path)
+    except OSError:
+        return None
+
+
+def _apply(
+    file: PolicyFile, backend: Backend, session: Session, state: State, today: date, consent: Consent | None
+) -> Applied | None:
+    from portgate.apply import transaction
+    from portgate.core.compile import compile as compiled
+
+    desired = compiled(file.policy, today)
+    before = transaction.observe(session, backend)
+    if consent is not None:
+        planned = plan(see(), file, backend, today)
+        if not planned.plan.empty and not consent(planned):
+            return None
+        if session.generation() != before.generation:
+            raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
+    after = transaction.run(session, backend, before, desired, _proof(backend, desired))
+    warnings = (*file.warnings, *_remember(file, backend, after.generation, state, today))
+    return Applied(file.policy.name, backend.name, after is not before, warnings, file.sources)
+
+
+def _remember(
+    file: PolicyFile, backend: Backend, generation: str | None, state: State, today: date
+) -> tuple[Diagnostic, ...]:
+    """Records the apply. That this fails is a warning: the rules are loaded."""
+    from portgate.apply import record
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    made = record.Record(
+        file.policy.name, file.files, today.isoformat(), now, backend.name, generation, record.host_identity()
+    )
+    try:
+        record.save(state, made)
+    except PortgateError as error:
+        return (Diagnostic("PG524", "; ".join(one.detail for one in error.diagnostics)),)
+    return ()
+
+
+def backend_of(capture: Capture) -> str:
+    """The backend whose rules a capture holds."""
+    for name in sorted(backends.names()):
+        if capture.of_kind(*backends.get(name).reading_kinds):
+            return name
+    raise PortgateError(Diagnostic("PG424", "the capture has no rules of any firewall"))
 
 
 # ------------------------------------------------------------------ what was applied

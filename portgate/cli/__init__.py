@@ -26,6 +26,11 @@ USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
 COMMANDS = {
     "check": "policy.check",
     "compile": "policy.compile_policy",
+    "plan": "change.plan",
+    "apply": "change.apply",
+    "audit": "questions.audit",
+    "verify": "questions.verify",
+    "trace": "questions.trace",
     "status": "host.status",
     "sockets": "host.sockets",
     "capture": "host.capture",
