@@ -1,0 +1,112 @@
+"""Commands about changing the host: plan, apply."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+
+from portgate.cli.options import backend_option, format_option, host_option
+from portgate.cli.output import complain, paint, say, say_json
+
+if TYPE_CHECKING:
+    from portgate.engine import Planned
+
+
+@click.command
+@click.argument("policy")
+@host_option
+@backend_option
+@format_option
+@click.option("--native", is_flag=True, help="Show the native rules that would be loaded, too.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 in place of 1 when something would change.")
+def plan(
+    policy: str, host_file: str | None, backend: str, output_format: str, native: bool, detailed_exitcode: bool
+) -> int:
+    """What applying a policy would change.
+
+    First the traffic that would be opened and closed, with a packet as witness; then the rules; then the listeners as
+    they would be reachable. Nothing is changed. Exits with 0 when nothing would change, else with 1.
+    """
+    planned = _planned(policy, host_file, backend)
+    _show(planned, output_format, native)
+    if planned.plan.empty:
+        return 0
+    return 2 if detailed_exitcode else 1
+
+
+def _planned(policy: str, host_file: str | None, backend: str) -> Planned:
+    from portgate import backends, engine
+
+    today = date.today()
+    file = engine.load(policy, today)
+    complain(file.warnings, file.sources)
+    seen = engine.see(host_file)
+    complain(seen.notes)
+    if host_file is None:
+        return engine.plan(seen, file, engine.choose_backend(backend), today)
+    name = engine.backend_of(seen.capture) if backend == "auto" else backend
+    return engine.plan(seen, file, backends.get(name), today)
+
+
+def _show(planned: Planned, output_format: str, native: bool) -> None:
+    from portgate.report import plan as report
+    from portgate.report import shapes
+
+    if output_format == "json":
+        say_json(shapes.plan(planned.plan, planned.rules))
+        return
+    say(report.lines(planned.plan, planned.rules, paint()))
+    if native and planned.plan.artifact is not None:
+        say(["", *_native(planned.plan.artifact.text)])
+
+
+def _native(text: str) -> Iterable[str]:
+    from portgate.report.text import escape
+
+    return (escape(line.expandtabs(4)) for line in text.splitlines())
+
+
+@click.command
+@click.argument("policy")
+@backend_option
+@format_option
+@click.option("--dry-run", is_flag=True, help="Only show what would change: exactly `portgate plan`.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: bool) -> int:
+    """Makes a policy true on this host.
+
+    Shows the plan and asks. Then the rules are loaded in one transaction, read back, and proven to mean the policy; if they do
+    not, the old rules are restored. Where nobody can be asked, it refuses without --yes.
+    """
+    from portgate import engine
+
+    if dry_run:
+        planned = _planned(policy, None, backend)
+        _show(planned, output_format, native=False)
+        return 0 if planned.plan.empty else 1
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
+    done = engine.apply(policy, backend, date.today(), None if yes else _consents, _waiting)
+    if done is None:
+        say(["nothing was changed"])
+        return 1
+    complain(done.warnings, done.sources)
+    if output_format == "json":
+        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed})
+    else:
+        what = "is in force" if done.changed else "is in force already, nothing changed"
+        say([f"{done.policy} {what} ({done.backend})"])
+    return 0
+
+
+def _consents(planned: Planned) -> bool:
+    _show(planned, "text", native=False)
+    return click.confirm("\nLoad these rules?", default=False, err=True)
+
+
+def _waiting() -> None:
+    click.echo("waiting for another apply on this host ...", err=True)

@@ -1,0 +1,186 @@
+"""Questions about a host that change nothing: audit, verify, trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from portgate.cli.options import format_option, host_option
+from portgate.cli.output import complain, paint, say, say_json
+
+if TYPE_CHECKING:
+    from portgate.core.packets import Packet
+    from portgate.core.verify import Difference
+    from portgate.engine import Seen
+
+
+@click.command
+@click.argument("policy", required=False)
+@host_option
+@format_option
+def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
+    """Every listener: who it is, from where it can be reached under the live rules, and which rule decides.
+
+    With POLICY, also where the host and the policy disagree. Exits with 1 when there are findings; `portgate explain
+    CODE` tells what a finding means.
+    """
+    from portgate import engine
+    from portgate.report import audit as report
+    from portgate.report import shapes
+
+    file = None
+    if policy is not None:
+        file = engine.load(policy, date.today())
+        complain(file.warnings, file.sources)
+    seen = _see(host_file)
+    found = engine.audit(seen, file, date.today())
+    if output_format == "json":
+        say_json(shapes.audit(seen.rules, found))
+    else:
+        say(report.lines(found, seen.rules, paint()))
+    return 1 if found.findings else 0
+
+
+def _see(host_file: str | None) -> Seen:
+    from portgate import engine
+
+    seen = engine.see(host_file)
+    complain(seen.notes)
+    return seen
+
+
+@click.command
+@click.argument("policy")
+@host_option
+@format_option
+def verify(policy: str, host_file: str | None, output_format: str) -> int:
+    """Proof that a host lets through exactly what a policy says, else a counterexample.
+
+    Every new connection is compared, to and from the host, in both families, through everybody's rules. Exits with 1
+    when one is treated otherwise.
+    """
+    from portgate import engine
+    from portgate.report import shapes
+
+    file = engine.load(policy, date.today())
+    complain(file.warnings, file.sources)
+    found = engine.verify(_see(host_file), file, date.today())
+    if output_format == "json":
+        say_json({"proven": not found, "differences": [shapes.difference(one) for one in found]})
+    else:
+        say(_verified(file.policy.name, found))
+    return 1 if found else 0
+
+
+def _verified(policy: str, found: tuple[Difference, ...]) -> Iterator[str]:
+    from portgate.report.plan import difference
+    from portgate.report.text import escape
+
+    if not found:
+        yield f"proven: this host treats every new connection as {escape(policy)} says"
+        return
+    yield f"this host is not what {escape(policy)} says; by the policy -> on this host:"
+    for one in found:
+        yield from difference(one, paint())
+
+
+@click.command
+@click.argument("proto", required=False)
+@click.argument("source", required=False)
+@click.argument("port", required=False)
+@click.option("--iif", default="", metavar="NAME", help="The interface on which it comes in.")
+@click.option("--to", "destination", metavar="ADDRESS", help="Its destination; else an address of that interface.")
+@click.option("--packets", type=click.File("rb"), metavar="FILE", help="Many packets, a JSON object a line.")
+@host_option
+@format_option
+def trace(
+    proto: str | None,
+    source: str | None,
+    port: str | None,
+    iif: str,
+    destination: str | None,
+    packets: IO[bytes] | None,
+    host_file: str | None,
+    output_format: str,
+) -> int:
+    """Which rule decides a packet of a new connection, hook by hook.
+
+    PROTO is tcp, udp, icmp, ...; SOURCE an address; PORT a number, a service, or a type of ICMP. With --packets, each
+    line of the file is a packet such as {"proto": "tcp", "iif": "eth0", "src": "198.51.100.7", "dport": 443}, and each line of
+    the answer its verdict.
+    """
+    if packets is not None:
+        return _trace_many(packets, host_file, output_format)
+    if proto is None or source is None:
+        raise click.UsageError("name a packet (PROTO SOURCE PORT), or a file of them (--packets FILE)")
+    return _trace_one(_packet(proto, source, port, iif, destination), host_file, output_format)
+
+
+def _trace_one(packet: Packet, host_file: str | None, output_format: str) -> int:
+    from portgate import engine
+    from portgate.report import shapes
+    from portgate.report import trace as report
+
+    seen = _see(host_file)
+    traced = engine.trace(seen, packet)
+    if output_format == "json":
+        say_json(shapes.trace(seen.rules, traced))
+    else:
+        say(report.lines(traced, seen.rules, paint()))
+    return 0
+
+
+def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> int:
+    from portgate import engine
+    from portgate.report import shapes
+    from portgate.report import trace as report
+
+    packets = list(_packets(file))
+    seen = _see(host_file)
+    for decision in engine.decide(seen, packets):
+        if output_format == "json":
+            say([json.dumps(shapes.decision(seen.rules, decision))])
+        else:
+            say([report.verdict(decision, seen.rules, paint())])
+    return 0
+
+
+def _packets(file: IO[bytes]) -> Iterator[Packet]:
+    from portgate.core.packets import Packet
+
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                fields = json.loads(line)
+                if not isinstance(fields, dict):
+                    raise ValueError("not a JSON object")
+                yield Packet.of_fields(fields)
+            except (ValueError, RecursionError) as error:
+                raise click.BadParameter(f"line {number}: {error}", param_hint="--packets") from error
+
+
+def _packet(proto: str, source: str, port: str | None, iif: str, destination: str | None) -> Packet:
+    from portgate.core.packets import Packet
+
+    fields: dict[str, object] = {"proto": proto.lower(), "src": source, "iif": iif or None, "dst": destination}
+    try:
+        if port is not None:
+            fields["icmp_type" if proto.lower() in ("icmp", "icmpv6") else "dport"] = _port(port)
+        return Packet.of_fields(fields)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _port(text: str) -> int:
+    from portgate.language import services
+
+    if text.isascii() and text.isdigit():
+        return int(text)
+    ports = {one.first for one in services.lookup(text) or ()}
+    if len(ports) != 1:
+        raise ValueError(f"{text!r} is neither a number nor a service with one port")
+    return ports.pop()

@@ -1,0 +1,138 @@
+"""The JSON shapes of results, for programs. docs/json.md describes them; change them only with the schema number."""
+
+from __future__ import annotations
+
+from portgate.core.audit import Audit, Exposure, Finding, Reach
+from portgate.core.net import AddressSet, Family
+from portgate.core.plan import Plan
+from portgate.core.ruleset import Place, Ruleset
+from portgate.core.semantics import Landing
+from portgate.core.trace import Decision, Trace
+from portgate.core.verify import Difference
+from portgate.core.words import rule_text
+from portgate.report import listeners
+from portgate.report.diagnostics import as_dict
+
+Json = dict[str, object]
+
+
+def rule(ruleset: Ruleset, place: Place | None) -> Json | None:
+    """A rule, or a chain's default where `index` is null. `index` counts from 0."""
+    if place is None:
+        return None
+    container = ruleset.containers[place.container]
+    found = ruleset.rule(place)
+    return {
+        "store": container.store,
+        "table": container.name,
+        "owned": container.owned,
+        "chain": place.chain,
+        "index": None if found is None else place.rule,
+        "text": "default" if found is None else rule_text(found),
+        "comment": "" if found is None else found.comment,
+    }
+
+
+def decision(ruleset: Ruleset, one: Decision) -> Json:
+    """The packet's fields, its verdict, and the deciding rule."""
+    return {
+        **one.packet.fields(),
+        "verdict": one.answer.fate.value,
+        "rule": rule(ruleset, one.place),
+        "reasons": list(one.answer.reasons),
+        "landing": landing(one.packet.family, one.answer.landing),
+    }
+
+
+def landing(family: Family, one: Landing | None) -> Json | None:
+    """Where a packet goes whose destination was translated."""
+    if one is None:
+        return None
+    addresses = AddressSet(v4=one.addresses) if family is Family.IPV4 else AddressSet(v6=one.addresses)
+    return {"addresses": list(addresses.texts()), "port": one.port}
+
+
+def trace(ruleset: Ruleset, one: Trace) -> Json:
+    """The decision, and every step that led to it."""
+    steps = [
+        {
+            "hook": step.hook.value,
+            "rule": rule(ruleset, step.place),
+            "outcome": step.outcome,
+            "reasons": list(step.doubt),
+        }
+        for step in one.steps
+    ]
+    return {**decision(ruleset, one.decision), "steps": steps}
+
+
+def difference(one: Difference) -> Json:
+    """Packets whose fate differs between two rulesets."""
+    return {
+        "direction": one.direction.value,
+        "family": one.family.value,
+        "before": one.before.fate.value,
+        "after": one.after.fate.value,
+        "opens": one.opens,
+        "packets": [str(cube) for cube in one.cubes],
+        "complete": one.complete,
+        "witness": one.packet.fields(),
+        "reasons": sorted({*one.before.reasons, *one.after.reasons}),
+    }
+
+
+def exposure(ruleset: Ruleset, one: Exposure) -> Json:
+    """A listener, and what becomes of packets that ask for it."""
+    return {
+        "listener": listeners.fields(one.listener),
+        "local": one.local,
+        "verdict": None if one.fate is None else one.fate.value,
+        "reaches": [_reach(ruleset, reach) for reach in one.reaches],
+    }
+
+
+def _reach(ruleset: Ruleset, one: Reach) -> Json:
+    return {
+        "family": one.family.value,
+        "verdict": one.fate.value,
+        "packets": [str(cube) for cube in one.cubes],
+        "complete": one.complete,
+        "witness": one.packet.fields(),
+        "rule": rule(ruleset, one.answer.place),
+        "reasons": list(one.answer.reasons),
+    }
+
+
+def finding(ruleset: Ruleset, one: Finding) -> Json:
+    return {
+        **as_dict(one.diagnostic),
+        "listener": None if one.listener is None else one.listener.where,
+        "witness": None if one.packet is None else one.packet.fields(),
+        "rule": rule(ruleset, one.place),
+    }
+
+
+def audit(ruleset: Ruleset, one: Audit) -> Json:
+    """`portgate audit --format json`."""
+    return {
+        "listeners": [exposure(ruleset, each) for each in one.exposures],
+        "findings": [finding(ruleset, each) for each in one.findings],
+    }
+
+
+def plan(one: Plan, planned: Ruleset) -> Json:
+    """`portgate plan --format json`. `planned` are the rules of the host as they would be."""
+    return {
+        "policy": one.policy,
+        "backend": one.backend,
+        "fingerprint": one.fingerprint,
+        "changes": not one.empty,
+        "traffic": [difference(each) for each in one.traffic],
+        "rules": [
+            {"action": each.action.value, "where": each.where, "text": each.text, "grant": each.comment}
+            for each in one.rules
+        ],
+        "audit": audit(planned, one.audit),
+        "warnings": [as_dict(each) for each in one.warnings],
+        "native": None if one.artifact is None else one.artifact.text,
+    }
