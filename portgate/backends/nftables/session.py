@@ -60,8 +60,16 @@ class NftablesSession:
         return (Reading("nft-json", text, "nft -j list ruleset"),)
 
     def check(self, artifact: Artifact) -> None:
-        with self._dry_run():
-            self._run(artifact.text)
+        trial = NftablesSession()  # what a dry run adds stays in the cache of its context (nft 1.0.6)
+        trial.dry_run()
+        trial.load(artifact)
+
+    def dry_run(self) -> None:
+        """From now on this session only tries."""
+        library = CDLL("libnftables.so.1")
+        library.nft_ctx_set_dry_run.argtypes = [c_void_p, c_bool]
+        context = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
+        library.nft_ctx_set_dry_run(context, True)
 
     def load(self, artifact: Artifact) -> None:
         self._run(artifact.text)
@@ -86,17 +94,6 @@ class NftablesSession:
         with _utc():
             status, output, complaint = self._nft.cmd(script.encode(errors="surrogateescape"))
         return status, output.decode(errors="surrogateescape"), complaint.decode(errors="replace")
-
-    @contextmanager
-    def _dry_run(self) -> Iterator[None]:
-        library = CDLL("libnftables.so.1")
-        library.nft_ctx_set_dry_run.argtypes = [c_void_p, c_bool]
-        context = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
-        library.nft_ctx_set_dry_run(context, True)
-        try:
-            yield
-        finally:
-            library.nft_ctx_set_dry_run(context, False)
 
 
 @contextmanager
