@@ -24,8 +24,12 @@ FAMILIES = {"ip": (Family.IPV4,), "ip6": (Family.IPV6,), "inet": (Family.IPV4, F
 def ruleset(rng: Random) -> str:
     """Several tables, whose base chains have priorities all different, so that their order is known."""
     priorities = rng.sample([*range(-290, -205), *range(-195, -105), *range(-95, 95), *range(105, 400)], 40)
+    nat_priorities = rng.sample(range(-199, 200), 3)
     names = rng.sample(["filter", "mangle", "fw", "raw", "custom", "f2b-table"], rng.randint(1, 3))
-    tables = [_Table(rng, rng.choice(("ip", "ip6", "inet", "inet")), name, priorities).text() for name in names]
+    tables = [
+        _Table(rng, rng.choice(("ip", "ip6", "inet", "inet")), name, priorities, nat_priorities).text()
+        for name in names
+    ]
     return "\n".join(tables)
 
 
@@ -35,6 +39,7 @@ class _Table:
     family: str
     name: str
     priorities: list[int]
+    nat_priorities: list[int]
     sets: dict[str, str] = field(default_factory=dict)  # name: its key, as its type words
     lines: list[str] = field(default_factory=list)
     callees: Sequence[str] = ()
@@ -97,7 +102,7 @@ class _Table:
 
     def _nat_chain(self) -> None:
         rules = [self._nat_rule() for _ in range(self.rng.randint(1, 3))]
-        priority = self.rng.choice((-100, -90, -110, 50))
+        priority = self.nat_priorities.pop()
         self.lines += [
             "chain nat {",
             f"    type nat hook prerouting priority {priority};",

@@ -14,7 +14,7 @@ from tests.generate.packets import RST, Packets, probe
 from tests.packet import Packet
 
 Decide = Callable[[Ruleset, Sequence[Packet]], Sequence[str]]  # "accept", "drop", "reject" or "depends" for each
-Read = Callable[[str], Ruleset]
+Read = Callable[[str], Ruleset | None]
 
 MEANING = {Fate.INPUT: "accept", Fate.FORWARD: "accept", Fate.REJECTED: "reject", Fate.DROPPED: "drop"}
 PACKETS_FOR_EACH = 150
@@ -35,7 +35,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The referee. `read` makes the `Ruleset` that a text, once loaded, stands for."""
+    """The referee. `read` says which `Ruleset` a text, once loaded, stands for; None: it can't be told."""
 
     oracle: Oracle
     read: Read
@@ -48,6 +48,7 @@ class Kernel:
             if tally.compared >= pairs:
                 break
             ruleset = self.load(text)
+            assert ruleset is not None
             packets = Packets(Random(seed + number), ruleset, self.states).take(PACKETS_FOR_EACH)
             verdicts = self.verdicts(packets)
             for name, decide in deciders.items():
@@ -60,7 +61,7 @@ class Kernel:
                 tally.kernel[verdict] = tally.kernel.get(verdict, 0) + 1
         return tally
 
-    def load(self, text: str) -> Ruleset:
+    def load(self, text: str) -> Ruleset | None:
         self.oracle.load(text)
         return self.read(text)
 
@@ -95,7 +96,7 @@ class Kernel:
             ruleset = self.load(text)
         except PortgateError:
             return False
-        return not agree(packet, *self.verdicts([packet]), *decide(ruleset, [packet]))
+        return ruleset is not None and not agree(packet, *self.verdicts([packet]), *decide(ruleset, [packet]))
 
 
 def agree(packet: Packet, kernel: str, other: str) -> bool:
