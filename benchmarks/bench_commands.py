@@ -1,0 +1,229 @@
+"""Whole commands against the tools that people use, in turn on the same machine: A B A B.
+
+Run as root: `python benchmarks/bench_commands.py [--sizes N,N] [--rounds N]`. It works in a network namespace of its own.
+Entry i of every policy is "tcp port P(i) from 10.x.y.0/24". Whole processes are timed, from exec to exit, with their output
+thrown away; the table shows medians, the ratio to the first row, and the largest memory of any process.
+A tool that is not installed is left out, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+CLONE_NEWNET = 0x40000000
+PORTGATE = (sys.executable, "-m", "portgate")
+HELLO = """
+import click
+@click.command()
+@click.option("--name", default="world")
+def hello(name): click.echo(f"hello {name}")
+hello()
+"""
+
+
+class Entry(NamedTuple):
+    source: str
+    port: int
+
+
+class Tool(NamedTuple):
+    """`write` gives the text of its file; `command` loads the file at the place of `{}`."""
+
+    name: str
+    command: tuple[str, ...]
+    write: Callable[[list[Entry]], str]
+
+
+class Cost(NamedTuple):
+    """**Units** milliseconds; MiB."""
+
+    time: float
+    memory: float
+
+
+# ------------------------------------------------------------------ the same policy in every language
+
+
+def entries(count: int, *, changed: bool) -> list[Entry]:
+    made = [Entry(f"10.{i >> 8 & 255}.{i & 255}.0/24", 1024 + i * 7 % 60000) for i in range(count)]
+    if changed:
+        made[count // 2] = made[count // 2]._replace(port=1023)
+    return made
+
+
+def portgate_policy(wanted: list[Entry]) -> str:
+    grants = "".join(f"    - {{port: {one.port}/tcp, from: {one.source}}}\n" for one in wanted)
+    return f"portgate: 1\nname: bench\ninbound:\n  default: drop\n  allow:\n{grants}"
+
+
+def nft_chain(wanted: list[Entry]) -> str:
+    return _nft("", "".join(f"ip saddr {one.source} tcp dport {one.port} accept\n" for one in wanted))
+
+
+def nft_set(wanted: list[Entry]) -> str:
+    elements = ", ".join(f"{one.source} . {one.port}" for one in wanted)
+    declared = f"set s {{ type ipv4_addr . inet_service; flags interval; elements = {{ {elements} }}\n}}\n"
+    return _nft(declared, "ip saddr . tcp dport @s accept\n")
+
+
+def _nft(sets: str, rules: str) -> str:
+    chain = f"chain input {{ type filter hook input priority 0; policy drop;\nct state established,related accept\n{rules}}}\n"
+    return f"table inet bench\ndelete table inet bench\ntable inet bench {{\n{sets}{chain}}}\n"
+
+
+def iptables(wanted: list[Entry]) -> str:
+    rules = "".join(f"-A INPUT -s {one.source} -p tcp -m tcp --dport {one.port} -j ACCEPT\n" for one in wanted)
+    return f"*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n{rules}COMMIT\n"
+
+
+def ferm(wanted: list[Entry]) -> str:
+    rules = "".join(f"saddr {one.source} proto tcp dport {one.port} ACCEPT;\n" for one in wanted)
+    return f"table filter chain INPUT {{ policy DROP; mod conntrack ctstate (ESTABLISHED RELATED) ACCEPT;\n{rules}}}\n"
+
+
+TOOLS = (
+    Tool("nft -f, a chain of rules", ("nft", "-f", "{}"), nft_chain),
+    Tool("nft -f, one set", ("nft", "-f", "{}"), nft_set),
+    Tool("iptables-nft-restore", ("iptables-nft-restore", "{}"), iptables),
+    Tool("iptables-legacy-restore", ("iptables-legacy-restore", "{}"), iptables),
+    Tool("ferm", ("ferm", "{}"), ferm),
+    Tool("portgate apply", (*PORTGATE, "apply", "{}", "--yes"), portgate_policy),
+)
+SCENARIOS = ("first load", "no change", "one change")
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def main() -> None:
+    options = _options()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise SystemExit(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    with TemporaryDirectory() as folder:
+        os.environ["PORTGATE_STATE_DIR"] = str(Path(folder, "state"))
+        _start_up(Path(folder), options.rounds)
+        for size in options.sizes:
+            _loads(Path(folder), size, options.rounds)
+            _reading(Path(folder), size, options.rounds)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--sizes", type=lambda text: [int(one) for one in text.split(",")], default=[10, 100, 1000, 10000]
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def _start_up(folder: Path, rounds: int) -> None:
+    hello, policy = folder / "hello.py", folder / "small.yaml"
+    hello.write_text(HELLO)
+    policy.write_text(portgate_policy(entries(10, changed=False)))
+    commands = {
+        "click hello world": (sys.executable, str(hello)),
+        "ufw status": ("ufw", "status"),
+        "portgate --help": (*PORTGATE, "--help"),
+        "portgate check, 10 grants": (*PORTGATE, "check", str(policy)),
+        "portgate sockets": (*PORTGATE, "sockets"),
+        "portgate status": (*PORTGATE, "status"),
+    }
+    _show("start-up, small host", _in_turn(commands, rounds))
+
+
+def _reading(folder: Path, size: int, rounds: int) -> None:
+    """Commands that change nothing, with the policy applied."""
+    policy = str(folder / "policy.yaml")
+    Path(policy).write_text(portgate_policy(entries(size, changed=False)))
+    _run((*PORTGATE, "apply", policy, "--yes"))
+    commands = {
+        "nft -j list ruleset": ("nft", "-j", "list", "ruleset"),
+        "portgate check": (*PORTGATE, "check", policy),
+        "portgate plan, no change": (*PORTGATE, "plan", policy),
+        "portgate verify": (*PORTGATE, "verify", policy),
+        "portgate audit": (*PORTGATE, "audit", policy),
+        "portgate status": (*PORTGATE, "status"),
+    }
+    _show(f"nothing to change, N={size}", _in_turn(commands, rounds))
+
+
+def _loads(folder: Path, size: int, rounds: int) -> None:
+    tools = [tool for tool in TOOLS if _installed(tool.command[0])]
+    costs: dict[str, dict[str, list[Cost]]] = {name: {tool.name: [] for tool in tools} for name in SCENARIOS}
+    texts = {tool.name: [tool.write(entries(size, changed=changed)) for changed in (False, True)] for tool in tools}
+    for _ in range(rounds):
+        for tool in tools:
+            _clear(folder)
+            file = folder / "load.yaml"
+            for scenario, text in zip(SCENARIOS, (0, 0, 1), strict=True):
+                file.write_text(texts[tool.name][text])
+                command = [word.replace("{}", str(file)) for word in tool.command]
+                costs[scenario][tool.name].append(_run(command))
+    for scenario in SCENARIOS:
+        _show(f"{scenario}, N={size}", costs[scenario])
+
+
+def _clear(folder: Path) -> None:
+    """An empty firewall in this benchmark's namespace, and no memory of an apply."""
+    for command in (
+        ("nft", "flush", "ruleset"),
+        ("iptables-legacy", "-F"),
+        ("iptables-legacy", "-P", "INPUT", "ACCEPT"),
+    ):
+        subprocess.run(command, check=False, capture_output=True)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+
+
+def _in_turn(commands: dict[str, tuple[str, ...]], rounds: int) -> dict[str, list[Cost]]:
+    present = {name: command for name, command in commands.items() if _installed(command[0])}
+    costs: dict[str, list[Cost]] = {name: [] for name in present}
+    for _ in range(rounds):
+        for name, command in present.items():
+            costs[name].append(_run(command))
+    return costs
+
+
+def _installed(program: str) -> bool:
+    if shutil.which(program):
+        return True
+    print(f"(left out, not installed: {program})")
+    return False
+
+
+def _run(command: Iterable[str]) -> Cost:
+    start = time.perf_counter()
+    process = subprocess.Popen(tuple(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    complaint = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    spent = 1000 * (time.perf_counter() - start)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode > 1:  # 1 is a difference or a finding
+        raise SystemExit(f"{command}: {complaint.decode(errors='replace')}")
+    return Cost(spent, used.ru_maxrss / 1024)
+
+
+def _show(title: str, costs: dict[str, list[Cost]]) -> None:
+    print(f"\n{title}, median of {len(next(iter(costs.values())))}")
+    medians = {name: statistics.median(one.time for one in found) for name, found in costs.items()}
+    first = next(iter(medians.values()))
+    for name, median in medians.items():
+        memory = max(one.memory for one in costs[name])
+        print(f"  {name:<28} {median:9.1f} ms  {median / first:7.2f}  {memory:6.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
