@@ -21,7 +21,7 @@ Labelled = tuple[Box, str]
 
 
 def disjoint(boxes: Sequence[Labelled]) -> tuple[Element, ...]:
-    """The same points in pairwise disjoint elements, in a fixed order that does not depend on the order given.
+    """The same points in pairwise disjoint elements, sorted.
 
     **Shape** every box has the same number of fields. Where boxes overlap, the element takes the comment of
     the one that starts first.
@@ -34,7 +34,7 @@ def disjoint(boxes: Sequence[Labelled]) -> tuple[Element, ...]:
     order = _order(boxes, width)
     there, back = itemgetter(*order), itemgetter(*(order.index(column) for column in range(width)))
     ordered = sorted((there(box), comment) for box, comment in boxes)
-    return tuple(Element(back(box), comment) for box, comment in _cut(ordered, 0, width - 1))
+    return tuple(sorted(Element(back(box), comment) for box, comment in _cut(ordered, 0, width - 1)))
 
 
 def _cut(boxes: Sequence[Labelled], column: int, last: int) -> Iterator[Labelled]:

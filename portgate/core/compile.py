@@ -24,6 +24,7 @@ from datetime import date
 from portgate.core.grouping import (
     ARRIVED,
     DST,
+    ICMP_FAMILY,
     ORIGINAL,
     SRC,
     Column,
@@ -282,20 +283,30 @@ def _matches(grant: Grant, view: View, groups: Groups) -> Iterator[tuple[Family 
             *(Lookup((view.get(field, field),), name) for field, name in lookups),
             *(Test(view.get(field, field), values) for field, values in columns),
         )
-        for traffic in _traffic_matches(grant.traffic, view):
-            yield family, both(*peers, *traffic)
+        for own_family, traffic in _traffic_matches(grant.traffic, view):
+            if family is None or own_family in (None, family):
+                yield family or own_family, both(*peers, *traffic)
 
 
-def _traffic_matches(traffic: tuple[Traffic, ...], view: View) -> Iterator[tuple[Match, ...]]:
+def _traffic_matches(traffic: tuple[Traffic, ...], view: View) -> Iterator[tuple[Family | None, tuple[Match, ...]]]:
+    """Each protocol's match, and the family that it belongs to where it is one of ICMP types."""
     if not traffic:
-        yield ()
+        yield None, ()
     parts: dict[int, list[Interval]] = {}
     for one in traffic:
         parts.setdefault(one.protocol, []).append((one.first, one.last) if not whole(one) else EVERYTHING)
     for protocol, intervals in sorted(parts.items()):
-        field = view.get(Field.DPORT, Field.DPORT) if protocol in PORT_PROTOCOLS else Field.ICMP_TYPE
-        limits = () if EVERYTHING in intervals else (Test(field, normalize(intervals)),)
-        yield Test(Field.PROTOCOL, ((protocol, protocol),)), *limits
+        is_protocol = Test(Field.PROTOCOL, ((protocol, protocol),))
+        port = view.get(Field.DPORT, Field.DPORT)
+        if EVERYTHING in intervals:
+            yield None, (is_protocol,)
+        elif protocol not in PORT_PROTOCOLS:
+            yield ICMP_FAMILY[protocol], (is_protocol, Test(Field.ICMP_TYPE, normalize(intervals)))
+        elif port is Field.DPORT:
+            yield None, (is_protocol, Test(port, normalize(intervals)))
+        else:
+            # A list of original ports is more than nft can list and load again (nft 1.0.6).
+            yield from ((None, (is_protocol, Test(port, (one,)))) for one in normalize(intervals))
 
 
 def _within_limit(grant: Grant, family: Family | None, match: Match) -> Iterator[Match]:

@@ -71,9 +71,9 @@ def _each_alone(policy: Policy, bare: Policy) -> Iterator[tuple[Grant, Policy]]:
 
 
 def _diagnostic(feature: Feature, backend: str, grant: Grant | None) -> Diagnostic:
-    whose = "this policy" if grant is None else f"the grant {grant.id}"
+    whose, span = ("this policy", None) if grant is None else (f"the grant {grant.id}", grant.span)
     remedy = "use another backend, or leave this out"
-    return Diagnostic("PG301", f"{whose} needs {feature}, which {backend} has not got", grant and grant.span, remedy)
+    return Diagnostic("PG301", f"{whose} needs {feature}, which {backend} has not got", span, remedy)
 
 
 def _of_container(container: Container) -> Iterator[Feature]:

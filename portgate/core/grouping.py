@@ -60,7 +60,7 @@ ORIGINAL: View = {
 }
 
 Column = tuple[Field, Intervals]
-_OTHER_ICMP = {Family.IPV4: ICMPV6, Family.IPV6: ICMP}
+ICMP_FAMILY = {ICMP: Family.IPV4, ICMPV6: Family.IPV6}
 Place = tuple[str, bool, tuple[str, ...], tuple[str, ...], tuple[tuple[Field, str], ...], int]
 T = TypeVar("T")
 
@@ -155,6 +155,7 @@ def whole(traffic: Traffic) -> bool:
 
 
 def interface_test(field: Field, names: tuple[str, ...]) -> tuple[Match, ...]:
+    """A test of an interface; none where no names are given."""
     return (Test(field, normalize(interface_interval(name) for name in names)),) if names else ()
 
 
@@ -178,7 +179,7 @@ class Groups:
         for traffic in grant.traffic or (None,):
             protocol, head, tail = _traffic_columns(traffic)
             for source, destination, family in ends(grant):
-                if family is not None and protocol == _OTHER_ICMP[family]:
+                if family is not None and ICMP_FAMILY.get(protocol, family) is not family:
                     continue
                 columns = list(head)
                 lookups = self.place(source, SRC, family, grant.id, columns)

@@ -67,6 +67,7 @@ HEADER = "# Made by portgate from its policy. Edits are overwritten by the next 
 LIMIT_SET_SIZE = 65535  # sources that one limit counts at once
 SHORTEST_TIMEOUT = 60  # seconds
 COMMENT_MAX = 120  # bytes
+TRACKED = ((CtState.NEW.value, CtState.RELATED.value),)
 
 
 class NotOursError(ValueError):
@@ -266,12 +267,17 @@ def _rank(match: Match) -> tuple[int, int, str]:
 
 
 def _implied(part: Match, parts: list[Match]) -> bool:
-    """nft adds the test of the protocol to `tcp dport 22`, that of the family to `ip saddr`, and lists neither."""
+    """nft adds the test of the protocol to `tcp dport 22`, that of the family to `ip saddr`, and lists neither.
+
+    Nor has a packet an original port or a translation without a connection.
+    """
     match part:
         case Test(Field.PROTOCOL, ((first, last),)) if first == last:
             implying = {*_OF_PROTOCOL}
         case Test(Field.FAMILY, ((first, last),)) if first == last:
             implying = {Field.SRC4, Field.DST4} if first == Family.IPV4 else {Field.SRC6, Field.DST6}
+        case Test(Field.CT_STATE, values) if values == TRACKED:
+            implying = _OF_CONNECTION
         case _:
             return False
     return any(not implying.isdisjoint(_fields(one)) for one in parts)
@@ -370,6 +376,7 @@ _PROTOCOL_KEYWORDS = {
     136: "udplite",
 }
 _HEADERS = {number: _PROTOCOL_KEYWORDS[number] for number in (*PORT_PROTOCOLS, ICMP, ICMPV6)}
+_OF_CONNECTION = {Field.DNATED, Field.ORIGINAL_DST4, Field.ORIGINAL_DST6, Field.ORIGINAL_DPORT}
 _OF_PROTOCOL = {Field.SPORT: "sport", Field.DPORT: "dport", Field.ICMP_TYPE: "type"}
 
 

@@ -1,0 +1,238 @@
+"""What portgate asks of every backend. To know what a backend must do, read the names of these tests.
+
+Each law holds for every backend that discovery finds. Those about a live host run in a network namespace of
+their own, and are skipped, with the backend's reason, where this machine does not have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from portgate import backends
+from portgate.backends import Backend, Session
+from portgate.core.capture import Artifact, Reading
+from portgate.core.compile import compile as compile_policy
+from portgate.core.diagnostics import PortgateError
+from portgate.core.features import features_used, lacking
+from portgate.core.policy import Default, Policy, Rulebook
+from portgate.core.ruleset import Feature, Ruleset
+from portgate.core.verify import equivalent
+from portgate.sandbox.namespace import close, create
+from tests.compile.worlds import TODAY, policy
+
+BACKENDS = sorted(backends.names())
+POLICIES = range(40)
+FEW = range(0, 40, 5)
+EMPTY = Ruleset()
+
+Inside = Callable[..., None]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return backends.get(request.param)
+
+
+@pytest.fixture
+def inside(backend: Backend) -> Iterator[Inside]:
+    """Runs a function in a new network namespace."""
+    try:
+        namespaces = create(1)
+    except PortgateError as error:
+        pytest.skip(f"no network namespace here: {error}")
+    call = namespaces[0].call
+    if reason := call(backend.available):
+        pytest.skip(f"this machine does not have {backend.name}: {reason}")
+    yield call
+    close(namespaces)
+
+
+def desired(backend: Backend, seed: int) -> Ruleset:
+    """The rules of a random policy, of which this backend can say everything."""
+    wanted = policy(seed)
+    if lacking(wanted, TODAY, backend.features, backend.name):
+        wanted = Policy("plain", Rulebook(Default.DROP), Rulebook(Default.ACCEPT))
+    return compile_policy(wanted, TODAY)
+
+
+def read_own_output(backend: Backend, artifact: Artifact) -> Ruleset:
+    kind = backend.reading_kinds[-1]
+    return backend.parse((Reading(kind, artifact.text, "what was emitted"),))
+
+
+# ------------------------------------------------------------------ of text alone
+
+
+@pytest.mark.parametrize("seed", POLICIES)
+def test_1_what_is_emitted_is_read_as_what_was_meant(backend: Backend, seed: int) -> None:
+    rules = desired(backend, seed)
+    read = read_own_output(backend, backend.emit(rules)).owned()
+    assert backend.transaction(read, rules) is None
+
+
+@pytest.mark.parametrize("seed", FEW)
+def test_1_and_means_the_same_for_every_packet(backend: Backend, seed: int) -> None:
+    rules = desired(backend, seed)
+    assert equivalent(read_own_output(backend, backend.emit(rules)).owned(), rules)
+
+
+@pytest.mark.parametrize("seed", POLICIES)
+def test_2_what_was_read_is_emitted_as_it_was(backend: Backend, seed: int) -> None:
+    artifact = backend.emit(desired(backend, seed))
+    assert backend.emit(read_own_output(backend, artifact)).text == artifact.text
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing but a comment\n", "\x00", "no such word;", "{", '"', "é"])
+def test_3_a_text_that_is_no_ruleset_is_understood_or_refused(backend: Backend, text: str) -> None:
+    for kind in backend.reading_kinds:
+        try:
+            backend.parse((Reading(kind, text, "a test"),))
+        except PortgateError as error:
+            assert error.diagnostics[0].code.startswith("PG4")
+
+
+def test_4_every_claimed_feature_is_exercised_here(backend: Backend) -> None:
+    used = {feature for seed in POLICIES for feature in features_used(desired(backend, seed))}
+    # No policy asks for these: a user opens a port for an hour.
+    assert backend.features - {Feature.TIMED_ELEMENTS} <= used
+
+
+def test_4_what_a_backend_lacks_is_reported_at_the_grant_that_needs_it(backend: Backend) -> None:
+    for seed in POLICIES:
+        wanted = policy(seed)
+        used = features_used(compile_policy(wanted, TODAY))
+        for feature in used:
+            found = lacking(wanted, TODAY, frozenset(Feature) - {feature}, backend.name)
+            assert found
+            assert all(str(feature) in one.detail for one in found)
+
+
+# ------------------------------------------------------------------ of a live host
+
+
+@pytest.mark.kernel
+def test_5_what_is_loaded_is_read_back_as_what_was_meant(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        for seed in POLICIES:
+            rules = desired(backend, seed)
+            session.load(backend.emit(rules))
+            live = observed(backend, session)
+            assert backend.transaction(live, rules) is None
+            if seed in FEW:
+                assert equivalent(live.owned(), rules)
+
+    inside(body)
+
+
+@pytest.mark.kernel
+def test_6_check_refuses_what_load_refuses_and_changes_nothing(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        session.load(backend.emit(desired(backend, 0)))
+        before, generation = session.snapshot(), session.generation()
+        good = backend.emit(desired(backend, 1))
+        session.check(good)
+        for broken in broken_variants(good):
+            with pytest.raises(PortgateError):
+                session.check(broken)
+            with pytest.raises(PortgateError):
+                session.load(broken)
+        assert (session.snapshot(), session.generation()) == (before, generation)
+
+    inside(body)
+
+
+def broken_variants(good: Artifact) -> list[Artifact]:
+    """Wrong at the end, so that everything before it could have been done already."""
+    lines = good.text.splitlines(keepends=True)
+    return [replace(good, text=good.text + "this is no rule\n"), replace(good, text="".join(lines[:-1]))]
+
+
+@pytest.mark.kernel
+def test_7_a_failing_load_leaves_the_old_rules_in_force(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        old = desired(backend, 0)
+        session.load(backend.emit(old))
+        for broken in broken_variants(backend.emit(desired(backend, 1))):
+            with pytest.raises(PortgateError):
+                session.load(broken)
+            assert backend.transaction(observed(backend, session), old) is None
+
+    inside(body)
+
+
+@pytest.mark.kernel
+def test_8_what_others_own_is_left_as_it_was(backend: Backend, inside: Inside) -> None:
+    """Their objects are read back as they were; the tests of each backend compare native listings, too."""
+
+    def body() -> None:
+        session = backend.session()
+        before = observed(backend, session).foreign()
+        for seed in FEW:
+            session.load(backend.emit(desired(backend, seed)))
+            assert observed(backend, session).foreign() == before
+        removal = backend.transaction(observed(backend, session), EMPTY)
+        assert removal is not None
+        session.load(removal)
+        assert observed(backend, session) == before
+
+    inside(body)
+
+
+@pytest.mark.kernel
+def test_9_restoring_what_was_there_is_the_identity(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        nothing = session.snapshot()
+        for seed in FEW:
+            session.load(backend.emit(desired(backend, seed)))
+            was = session.snapshot()
+            session.load(backend.emit(desired(backend, seed + 1)))
+            session.load(was)
+            assert session.snapshot() == was
+        session.load(nothing)
+        assert session.snapshot() == nothing
+
+    inside(body)
+
+
+@pytest.mark.kernel
+def test_10_a_second_apply_of_a_policy_has_nothing_to_do(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        for seed in POLICIES:
+            apply(backend, session, desired(backend, seed))
+            generation = session.generation()
+            assert not apply(backend, session, desired(backend, seed))
+            assert session.generation() == generation
+
+    inside(body)
+
+
+@pytest.mark.kernel
+def test_a_host_can_go_from_any_policy_to_any_other(backend: Backend, inside: Inside) -> None:
+    def body() -> None:
+        session = backend.session()
+        for seed in (*POLICIES, *reversed(POLICIES)):
+            apply(backend, session, desired(backend, seed))
+            assert backend.transaction(observed(backend, session), desired(backend, seed)) is None
+
+    inside(body)
+
+
+def observed(backend: Backend, session: Session) -> Ruleset:
+    return backend.parse(session.read())
+
+
+def apply(backend: Backend, session: Session, rules: Ruleset) -> bool:
+    """Whether something was to be done."""
+    artifact = backend.transaction(observed(backend, session), rules)
+    if artifact is not None:
+        session.check(artifact)
+        session.load(artifact)
+    return artifact is not None
