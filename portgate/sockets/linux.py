@@ -130,7 +130,9 @@ def _users(content: Mapping[str, Any]) -> dict[str, str]:
 def _notes(content: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if content["hidden"]:
         yield Diagnostic(
-            "PG440", "processes of other users hold some of the sockets", remedy="run as root to see who they are"
+            "PG440",
+            "processes of other users hold some of the sockets",
+            remedy="run as root, outside of a container or sandbox",
         )
     if content["fallbacks"]:
         names = ", ".join(content["fallbacks"])
