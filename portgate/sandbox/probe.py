@@ -16,6 +16,7 @@ from portgate.sandbox.namespace import die_with_parent
 MakeSocket = Callable[[int, int, int], socket.socket]
 QUESTION = b"portgate?"
 LONGEST = 65536
+IP_PKTINFO = 8  # ip(7); the socket module has no name for it
 
 
 class _Kind(NamedTuple):
@@ -46,6 +47,10 @@ def bound(make: MakeSocket, transport: Transport, address: str, port: int) -> so
     listening.bind((address, port))
     if transport.type == socket.SOCK_STREAM:
         listening.listen()
+    elif listening.family == socket.AF_INET6:
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        listening.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     return listening
 
 
@@ -100,8 +105,8 @@ def _echo(listening: socket.socket) -> None:
 
 def _answer(selector: selectors.BaseSelector, listening: socket.socket, ready: socket.socket) -> None:
     if listening.type == socket.SOCK_DGRAM:
-        message, sender = listening.recvfrom(LONGEST)
-        listening.sendto(message, sender)
+        message, where, _, sender = listening.recvmsg(LONGEST, LONGEST)
+        listening.sendmsg([message], where, 0, sender)  # from the address that was asked, also at a wildcard
     elif ready is listening:
         selector.register(listening.accept()[0], selectors.EVENT_READ)
     elif message := ready.recv(LONGEST):
