@@ -1,0 +1,407 @@
+"""Rules of any host: `nft -j list ruleset` or `nft list ruleset`, and nft scripts -> `Ruleset`.
+
+Facts
+    Tables `ip`, `ip6` and `inet` see packets of their families. `netdev` chains on ingress see both, before all others; egress
+    is after all that portgate decides, so that it is no base chain here. Bridge and arp tables see no packets that are
+    delivered to this host through IP: their families are ().
+    The base chains of a dormant table are not registered: its chains are kept, and are no base chains.
+    A set in which one element is not understood is not understood, and what looks it up is opaque.
+
+Rules of this file
+    Of several readings, the first that holds a table counts.
+    What stands in a listing but is no table's (a line that could not be read, an `include` that was not followed) may hold
+    any rule: it becomes a container whose base chains have unknown verdicts on every hook.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from portgate.backends.nftables import listing, render, sets, statements, values
+from portgate.backends.nftables.matches import FAMILIES, Scope
+from portgate.backends.nftables.statements import Draft
+from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core.capture import Reading
+from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.core.ruleset import (
+    ALWAYS,
+    OWNER,
+    Accept,
+    All,
+    Any,
+    Base,
+    Chain,
+    ChainKind,
+    Container,
+    Drop,
+    Field,
+    Hook,
+    Lookup,
+    Match,
+    NamedSet,
+    Not,
+    Origin,
+    Rule,
+    Ruleset,
+    Unknown,
+)  # fmt: skip
+
+OWN_TABLE = ("inet", "portgate")
+
+Key = tuple[str, str]
+Body = dict[str, object]
+
+
+@dataclass(slots=True)
+class _Chain:
+    body: Body
+    rules: list[Body] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Table:
+    """A table while commands are followed."""
+
+    family: str
+    name: str
+    flags: set[str] = field(default_factory=set)
+    chains: dict[str, _Chain] = field(default_factory=dict)
+    sets: dict[str, Body] = field(default_factory=dict)
+    maps: dict[str, Body] = field(default_factory=dict)
+
+
+def parse(readings: tuple[Reading, ...]) -> Ruleset:
+    """**Shape** readings of kind `nft-json` and `nft`; others are ignored. **Errors** PortgateError (PG4xx) for a text that is no ruleset."""
+    containers: dict[Key, Container] = {}
+    for reading in readings:
+        for key, container in _containers(reading):
+            containers.setdefault(key, container)
+    return Ruleset(tuple(containers.values()))
+
+
+def _containers(reading: Reading) -> Iterator[tuple[Key, Container]]:
+    try:
+        yield from _read(reading)
+    except RecursionError:
+        raise _no_ruleset(reading, "it is nested too deeply") from None
+
+
+def _read(reading: Reading) -> Iterator[tuple[Key, Container]]:
+    if reading.kind == "nft-json":
+        document = _load(reading)
+    elif reading.kind == "nft":
+        document = listing.to_json(reading.text, reading.source)
+    else:
+        return
+    tables, unread = _follow(document, reading)
+    for key, table in tables.items():
+        yield key, _container(table)
+    if unread:
+        yield ("unread", reading.source), _unread(unread)
+
+
+def _load(reading: Reading) -> object:
+    try:
+        return json.loads(reading.text)
+    except (ValueError, RecursionError) as problem:
+        raise _no_ruleset(reading, f"it is not JSON: {problem}") from None
+
+
+def _no_ruleset(reading: Reading, why: str) -> PortgateError:
+    remedy = "save it with `nft -j list ruleset` (nft-json) or `nft list ruleset` (nft)"
+    return PortgateError(Diagnostic("PG411", f"{reading.source}: {why}", remedy=remedy))
+
+
+# ------------------------------------------------------------------ commands -> tables
+
+
+def _follow(document: object, reading: Reading) -> tuple[dict[Key, _Table], list[str]]:
+    """The tables after all commands; a listing is a list of things to add. And what could not be followed."""
+    match document:
+        case {"nftables": [*items]}:
+            pass
+        case _:
+            raise _no_ruleset(reading, 'it has no list "nftables"')
+    tables: dict[Key, _Table] = {}
+    unread: list[str] = []
+    for item in items:
+        if not isinstance(item, dict) or not _obey(item, tables):
+            unread.append(render.statement(item))
+    return tables, unread
+
+
+def _obey(item: dict[str, object], tables: dict[Key, _Table]) -> bool:
+    """Follows one command, or adds one object. False: it is not known what it does."""
+    verb, what = next(iter(item.items()), ("", None))
+    if verb in _VERBS:
+        return isinstance(what, dict) and _command(verb, what, tables)
+    return verb == "metainfo" or _command("", item, tables)
+
+
+def _command(verb: str, what: dict[str, object], tables: dict[Key, _Table]) -> bool:
+    if verb in ("list", "reset"):
+        return True
+    kind, body = next(iter(what.items()), ("", None))
+    if kind == "ruleset" and verb == "flush":
+        _flush_ruleset(body, tables)
+        return True
+    if not isinstance(body, dict) or not isinstance(body.get("family", "ip"), str):
+        return False
+    if kind == "table":
+        return _on_table(verb, body, tables)
+    if not isinstance(body.get("table"), str):
+        return False
+    table = _table(tables, body, str(body["table"]))
+    handler = {"chain": _on_chain, "rule": _on_rule, "set": _on_set, "map": _on_set, "element": _on_element}.get(kind)
+    return handler(verb, kind, body, table) if handler else kind in _OBJECTS
+
+
+_VERBS = frozenset({
+    "add", "create", "insert", "replace", "delete", "destroy", "flush", "rename", "list", "reset",
+})  # fmt: skip
+_OBJECTS = frozenset({
+    "counter", "quota", "limit", "flowtable", "ct helper", "ct timeout", "ct expectation", "secmark", "synproxy", "meter",
+    "tunnel",
+})  # fmt: skip
+
+
+def _table(tables: dict[Key, _Table], body: Body, name: str) -> _Table:
+    family = str(body.get("family", "ip"))
+    return tables.setdefault((family, name), _Table(family, name))
+
+
+def _flush_ruleset(body: object, tables: dict[Key, _Table]) -> None:
+    family = body.get("family") if isinstance(body, dict) else None
+    for key in [key for key in tables if family in (None, key[0])]:
+        del tables[key]
+
+
+def _on_table(verb: str, body: Body, tables: dict[Key, _Table]) -> bool:
+    name = body.get("name")
+    if not isinstance(name, str):
+        return False
+    if verb in ("delete", "destroy"):
+        tables.pop((str(body.get("family", "ip")), name), None)
+        return True
+    table = _table(tables, body, name)
+    if verb == "flush":
+        for chain in table.chains.values():
+            chain.rules.clear()
+    else:
+        table.flags.update(one for one in values.as_list(body.get("flags")) if isinstance(one, str))
+    return True
+
+
+def _on_chain(verb: str, _kind: str, body: Body, table: _Table) -> bool:
+    name = body.get("name")
+    if not isinstance(name, str):
+        return False
+    if verb in ("delete", "destroy"):
+        table.chains.pop(name, None)
+    elif verb == "flush":
+        table.chains.setdefault(name, _Chain({})).rules.clear()
+    elif verb == "rename":
+        table.chains[str(body.get("newname"))] = table.chains.pop(name, _Chain({}))
+    else:
+        # Adding again a chain that exists changes what is given, such as its policy.
+        table.chains.setdefault(name, _Chain({})).body.update(body)
+        return _is_known_base(body)
+    return True
+
+
+def _is_known_base(body: Body) -> bool:
+    """Whether all is known of where a chain hangs. Devices that come and go are no matter."""
+    if "hook" not in body:
+        return "policy" not in body or body["policy"] in ("accept", "drop")
+    return (
+        body["hook"] in (*Hook, "egress")
+        and isinstance(body.get("prio"), int)
+        and body.get("type") in tuple(ChainKind)
+        and body.get("policy", "accept") in ("accept", "drop")
+    )
+
+
+def _on_rule(verb: str, _kind: str, body: Body, table: _Table) -> bool:
+    name, handle = body.get("chain"), body.get("handle")
+    if not isinstance(name, str) or (verb not in ("delete", "destroy") and not isinstance(body.get("expr"), list)):
+        return False
+    rules = table.chains.setdefault(name, _Chain({})).rules
+    if not verb:
+        rules.append(body)
+        return True
+    position = next((i for i, one in enumerate(rules) if handle is not None and one.get("handle") == handle), None)
+    if verb == "replace" or verb in ("delete", "destroy"):
+        if position is None:
+            return False
+        rules[position : position + 1] = [body] if verb == "replace" else []
+    else:
+        rules.insert(_place(verb, body, position, len(rules)), body)
+    return True
+
+
+def _place(verb: str, body: Body, handle: int | None, length: int) -> int:
+    """Where a new rule goes: `insert` before, `add` after the rule that is named."""
+    index = body.get("index", handle)
+    if not isinstance(index, int):
+        return 0 if verb == "insert" else length
+    return index if verb == "insert" else index + 1
+
+
+def _on_set(verb: str, kind: str, body: Body, table: _Table) -> bool:
+    name = body.get("name")
+    if not isinstance(name, str):
+        return False
+    home = table.sets if kind == "set" else table.maps
+    if verb in ("delete", "destroy"):
+        home.pop(name, None)
+    elif verb == "flush":
+        home[name] = {**home.get(name, {}), "elem": []}
+    else:
+        known = home.get(name, {})
+        home[name] = {**known, **body, "elem": [*values.as_list(known.get("elem")), *values.as_list(body.get("elem"))]}
+    return True
+
+
+def _on_element(verb: str, _kind: str, body: Body, table: _Table) -> bool:
+    name = body.get("name")
+    home = next((one for one in (table.sets, table.maps) if name in one), None)
+    if not isinstance(name, str) or home is None:
+        return False
+    elements = values.as_list(home[name].get("elem"))
+    given = values.as_list(body.get("elem"))
+    if verb in ("delete", "destroy"):
+        if any(one not in elements for one in given):
+            # A part of an interval, say: what is left is not known.
+            home[name] = {**home[name], "type": None}
+        home[name] = {**home[name], "elem": [one for one in elements if one not in given]}
+    else:
+        home[name] = {**home[name], "elem": [*elements, *given]}
+    return True
+
+
+# ------------------------------------------------------------------ tables -> containers
+
+
+def _unread(texts: list[str]) -> Container:
+    more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+    rule = Rule(ALWAYS, Unknown(f"{texts[0]}{more}"), origin=Origin(texts[0]))
+    hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
+    return Container("unread", chains=tuple(Chain(f"unread {hook}", (rule,), Base(hook, 0)) for hook in hooks))
+
+
+def _container(table: _Table) -> Container:
+    written = list(_written([rule.get("expr") for chain in table.chains.values() for rule in chain.rules]))
+    changing = frozenset(written)
+    named = dict(_named_sets(table, changing))
+    looked_up = {name: one for name, one in named.items() if not sets.has_conditions(table.sets[name])}
+    chains = [chain for name, one in table.chains.items() for chain in _chains(name, one, table, looked_up, changing)]
+    used = _fields_in_use(chains)
+    ours = (table.family, table.name) == OWN_TABLE and any(one.comment == OWNER for one in named.values())
+    return Container(
+        f"{table.family} {table.name}",
+        FAMILIES.get(table.family, ()),
+        tuple(chains),
+        tuple(_typed(one, used.get(one.name)) for one in named.values()),
+        owned=ours,
+    )
+
+
+def _written(expression: object) -> Iterator[str]:
+    """The texts of what rules change: `@name` of sets, and fields that they write."""
+    match expression:
+        case {"set": {"op": _, "set": str(name)}} | {"map": {"op": _, "map": str(name)}}:
+            yield name if name.startswith("@") else f"@{name}"
+        case {"meter": {"name": str(name)}}:
+            yield f"@{name}"
+        case {"mangle": {"key": key}}:
+            yield render.expression(key)
+        case {"jump": {"chain": inner}} | {"goto": {"chain": inner}}:
+            yield from _written(inner)
+        case [*parts]:
+            for part in parts:
+                if isinstance(part, list | dict):
+                    yield from _written(part)
+
+
+def _named_sets(table: _Table, changing: frozenset[str]) -> Iterator[tuple[str, NamedSet]]:
+    for name, body in table.sets.items():
+        try:
+            yield name, sets.named_set(body, table.family, f"@{name}" in changing)
+        except NotUnderstoodError:
+            continue
+
+
+def _chains(
+    name: str, chain: _Chain, table: _Table, named: Mapping[str, NamedSet], changing: frozenset[str]
+) -> Iterator[Chain]:
+    """The chain, then those that are written inside its rules."""
+    rules: list[Rule] = []
+    nested: list[tuple[str, list[object]]] = []
+    for number, body in enumerate(chain.rules, 1):
+        place = f"{table.family} {table.name} {name} #{number}"
+        draft = Draft(Scope(table.family, table.name, place, named, changing), table.maps)
+        rules.extend(_rule(body, draft))
+        nested.extend(draft.nested)
+    yield Chain(name, tuple(rules), None if "dormant" in table.flags else _base(chain.body))
+    for inner_name, inner in nested:
+        bodies: list[Body] = [{"expr": one} for one in inner]
+        yield from _chains(inner_name, _Chain({}, bodies), table, named, changing)
+
+
+def _rule(body: Body, draft: Draft) -> tuple[Rule, ...]:
+    expressions = [_spelled_out(one) for one in values.as_list(body.get("expr"))]
+    comment, line, handle = body.get("comment"), body.get("line"), body.get("handle")
+    origin = Origin(
+        render.rule(expressions),
+        line if isinstance(line, int) else None,
+        handle if isinstance(handle, int) else None,
+    )
+    return statements.rules(expressions, draft, comment if isinstance(comment, str) else "", origin)
+
+
+def _spelled_out(statement: object) -> object:
+    """nft 1.0.6 gives `jump { ... }` as text inside of its JSON."""
+    if isinstance(statement, str):
+        inner = listing.rule(statement)
+        return inner[0] if len(inner) == 1 else {"opaque": {"text": statement}}
+    return statement
+
+
+def _base(body: Body) -> Base | None:
+    hook, priority, kind = body.get("hook"), body.get("prio"), body.get("type")
+    if hook not in tuple(Hook) or not isinstance(priority, int):
+        return None
+    return Base(
+        Hook(str(hook)),
+        priority,
+        Drop() if body.get("policy") == "drop" else Accept(),
+        ChainKind(str(kind)) if kind in tuple(ChainKind) else ChainKind.FILTER,
+        tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str)),
+    )
+
+
+def _fields_in_use(chains: Iterable[Chain]) -> dict[str, tuple[Field, ...]]:
+    """Of each set, the fields with which it is first looked up: its type does not tell source from destination."""
+    used: dict[str, tuple[Field, ...]] = {}
+    for chain in chains:
+        for rule in chain.rules:
+            for lookup in _lookups(rule.match):
+                used.setdefault(lookup.set_name, lookup.fields)
+    return used
+
+
+def _lookups(match: Match) -> Iterator[Lookup]:
+    match match:
+        case Lookup():
+            yield match
+        case All(parts) | Any(parts):
+            for one in parts:
+                yield from _lookups(one)
+        case Not(inner):
+            yield from _lookups(inner)
+
+
+def _typed(named: NamedSet, fields: tuple[Field, ...] | None) -> NamedSet:
+    return replace(named, fields=fields) if fields else named
