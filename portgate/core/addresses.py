@@ -40,10 +40,13 @@ class Host:
         local = self.local(family)
         return ((0, family.top),) if local is None else local
 
+    def addressed(self, family: Family) -> Intervals:
+        """All destinations of packets for this host: its own, broadcast and multicast."""
+        return normalize([*self.own(family), *self.broadcast(family), *MULTICAST[family]])
+
     def is_local(self, family: Family, address: int) -> bool:
         """Whether packets to this address are for this host; true where its addresses are unknown."""
-        own = normalize([*self.own(family), *self.broadcast(family), *MULTICAST[family]])
-        return contains(own, address)
+        return contains(self.addressed(family), address)
 
     def address_of(self, interface: str, family: Family) -> int | None:
         """The first address of an interface, else None."""

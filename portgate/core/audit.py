@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.chains import ChainEvaluation, Doubts, Kind, exactly, leaf_of
@@ -33,15 +34,15 @@ from portgate.core.packets import (
     IIF,
     LOOPBACK,
     PROTOCOL,
-    Cube,
+    Description,
     Packet,
-    readable,
+    describe,
     tops,
     witness,
 )
 from portgate.core.policy import Grant, Policy
 from portgate.core.ruleset import Accept, Container, Dnat, Drop, Field, Place, Reject, Ruleset
-from portgate.core.semantics import Analysis, Answer, Fate, Landing, answer_of
+from portgate.core.semantics import DROPPED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import likely
 from portgate.core.words import rule_text
 
@@ -65,13 +66,13 @@ class Situation:
 class Reach:
     """Packets from outside to one listener that all meet the same end.
 
-    `arrived_at` names the port at which they arrive when it is not the listener's (port forwarding).
+    **Shape** `described` speaks of sources and interfaces; of ports and destinations only where they arrive at another
+    port (port forwarding: `answer.landing` is set).
     """
 
     family: Family
     answer: Answer
-    cubes: tuple[Cube, ...]
-    complete: bool
+    described: Description
     packet: Packet
 
     @property
@@ -148,8 +149,8 @@ class _View:
         self.analysis = Analysis(family, situation.host)
         self.space: Space = self.analysis.space
         self.live = self._decided(situation.live, places=True)
+        self.blocked = self.space.leaf(DROPPED)
         self.wanted = None if situation.desired is None else self._decided(situation.desired, places=False)
-        self.elsewhere = self.space.leaf(Answer(Fate.DROP, None, ("not to this listener",)))
 
     def _decided(self, ruleset: Ruleset, *, places: bool) -> Diagram:
         return self.analysis.settle(self.analysis.inbound(ruleset, places=places))
@@ -157,40 +158,56 @@ class _View:
     def outside(self, listener: Listener) -> Diagram:
         """The set of packets from other hosts to an address that the listener listens on."""
         space, top = self.space, tops(self.family)
-        others = complement((LOOPBACK,), top[IIF])
-        device = others if listener.device is None else (interface_interval(listener.device),)
-        sides = [(IIF, intersect(device, others), top[IIF])]
+        sides = []
         local = self.host.local(self.family)
         if listener.address is not None and not listener.dual:
             sides.append((DST, exactly(listener.address), top[DST]))
         elif local is not None:
             sides.append((DST, subtract(local, _loopback_addresses(self.family)), top[DST]))
-        return space.box(sides, space.true, space.false)
+        return space.both(self.from_others(listener), space.box(sides, space.true, space.false))
+
+    def from_others(self, listener: Listener) -> Diagram:
+        """The set of packets from other hosts that come in where the listener is bound."""
+        others = complement((LOOPBACK,), Field.IIF.top)
+        device = others if listener.device is None else (interface_interval(listener.device),)
+        return self.space.test(IIF, intersect(device, others), Field.IIF.top, self.space.true, self.space.false)
 
     def asked(self, decided: Diagram, listener: Listener) -> Diagram:
-        """What becomes of packets to the listener's own port; `elsewhere` for all that does not ask for it."""
-        here = self.space.restrict(decided, {PROTOCOL: listener.protocol, DPORT: listener.port or 0})
-        return self.space.choose(self.outside(listener), here, self.elsewhere)
+        """What becomes of packets to the listener's own protocol and port."""
+        return self.space.restrict(decided, _own_port(listener))
 
     def reaches(self, listener: Listener) -> Iterator[Reach]:
-        yield from self._reaches(self.asked(self.live, listener), lambda landing: landing is None)
-        translated = self.space.restrict(self.live, {PROTOCOL: listener.protocol})
-        yield from self._reaches(translated, lambda landing: landing is not None and self._lands(landing, listener))
+        direct = self.asked(self.live, listener)
+        yield from self._reaches(direct, self.outside(listener), _own_port(listener), lambda landing: landing is None)
+        known = {PROTOCOL: listener.protocol}
+        translated = self.space.restrict(self.live, known)
+        lands = partial(self._lands, listener)
+        yield from self._reaches(translated, self.from_others(listener), known, lands)
 
-    def _lands(self, landing: Landing, listener: Listener) -> bool:
+    def _lands(self, listener: Listener, landing: Landing | None) -> bool:
+        if landing is None or landing.port != listener.port:
+            return False
         here = self.host.own(self.family)
         wanted = here if listener.address is None else exactly(listener.address)
-        return landing.port == listener.port and bool(intersect(intersect(landing.addresses, here), wanted))
+        return bool(intersect(intersect(landing.addresses, here), wanted))
 
-    def _reaches(self, decided: Diagram, lands: Callable[[Landing | None], bool]) -> Iterator[Reach]:
-        for leaf in sorted(self.space.leaves(decided), key=lambda leaf: str(leaf.value)):
+    def _reaches(
+        self, decided: Diagram, within: Diagram, known: Mapping[int, int], lands: Callable[[Landing | None], bool]
+    ) -> Iterator[Reach]:
+        space, family = self.space, self.family
+        for leaf in sorted(space.leaves(decided), key=lambda leaf: str(leaf.value)):
             answer = answer_of(leaf)
-            if leaf is self.elsewhere or not lands(answer.landing):
+            if not lands(answer.landing):
                 continue
-            cubes, complete = readable(self.space, self.family, decided, leaf, _MOST_CUBES)
-            packet = witness(self.space, self.family, decided, leaf, likely(self.host))
+            packets = space.rebuild(decided, lambda one: space.true if one is leaf else space.false)  # noqa: B023 - used at once
+            here = space.both(packets, within)
+            packet = witness(space, family, here, space.true, likely(self.host), known)
             if packet is not None:
-                yield Reach(self.family, answer, cubes, complete, packet)
+                yield Reach(family, answer, describe(space, family, packets, within, _MOST_CUBES), packet)
+
+
+def _own_port(listener: Listener) -> dict[int, int]:
+    return {PROTOCOL: listener.protocol, DPORT: listener.port or 0}
 
 
 def _loopback_addresses(family: Family) -> Intervals:
@@ -251,9 +268,12 @@ def _against_policy(view: _View, listener: Listener, situation: Situation) -> It
     """Where the live rules and the policy disagree about a listener."""
     if view.wanted is None:
         return
-    compared = view.space.compare(view.asked(view.live, listener), view.asked(view.wanted, listener))
+    space, within = view.space, view.outside(listener)
+    compared = space.choose(
+        within, space.compare(view.asked(view.live, listener), view.asked(view.wanted, listener)), space.true
+    )
     seen: set[tuple[str, Place | None]] = set()
-    for leaf in sorted(view.space.leaves(compared), key=lambda leaf: str(leaf.value)):
+    for leaf in sorted(space.leaves(compared), key=lambda leaf: str(leaf.value)):
         finding = _disagreement(view, compared, leaf, listener, situation)
         if finding is not None and (finding.code, finding.place) not in seen:
             seen.add((finding.code, finding.place))
@@ -266,10 +286,9 @@ def _disagreement(
     if not isinstance(leaf.value, tuple):
         return None
     live, wanted = leaf.value
-    packet = witness(view.space, view.family, compared, leaf, likely(view.host))
+    packet = witness(view.space, view.family, compared, leaf, likely(view.host), _own_port(listener))
     if live.fate is Fate.ACCEPT and wanted.fate in (Fate.DROP, Fate.REJECT):
-        enforced = any(container.owned for container in situation.live.containers)
-        code = "PG604" if enforced and _owned_agrees(view, packet, situation) else "PG602"
+        code = "PG604" if _ours_would_block(view, situation) else "PG602"
         detail = f"{_name(listener)} on {_port(listener)} can be reached by {packet}, which the policy does not allow"
         return Finding(Diagnostic(code, detail), listener, packet, live.place)
     if live.fate in (Fate.DROP, Fate.REJECT) and wanted.fate is Fate.ACCEPT and live.place is not None:
@@ -280,12 +299,12 @@ def _disagreement(
     return None
 
 
-def _owned_agrees(view: _View, packet: Packet | None, situation: Situation) -> bool:
-    """Whether what portgate has loaded blocks the packet as the policy says, so that other rules let it by."""
-    if packet is None or situation.desired is None:
+def _ours_would_block(view: _View, situation: Situation) -> bool:
+    """Whether what portgate has loaded is what the policy says, so that it is other rules that let packets by."""
+    owned = situation.live.owned()
+    if situation.desired is None or not owned.containers:
         return False
-    analysis = Analysis(view.family, view.host)
-    return analysis.inbound(situation.live.owned()) is analysis.inbound(situation.desired)
+    return view.analysis.inbound(owned) is view.analysis.inbound(situation.desired)
 
 
 def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
@@ -296,7 +315,7 @@ def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _
         addresses = [address for first, last in local for address in range(first, last + 1)]
         if view.wanted is None or len(addresses) < 2:
             continue
-        asked = view.asked(view.wanted, listener)
+        asked = view.space.choose(view.from_others(listener), view.asked(view.wanted, listener), view.blocked)
         opened = [
             address
             for address in addresses

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NoReturn
 
 from portgate.core.decision import Diagram, Space, cubes, widest
@@ -273,9 +274,17 @@ NOTHING_LIKELY = Likely()
 
 
 def witness(
-    space: Space, family: Family, diagram: Diagram, leaf: Diagram, likely: Likely = NOTHING_LIKELY
+    space: Space,
+    family: Family,
+    diagram: Diagram,
+    leaf: Diagram,
+    likely: Likely = NOTHING_LIKELY,
+    known: Mapping[int, int] = MappingProxyType({}),
 ) -> Packet | None:
-    """One realistic packet that reaches the leaf, or None when none does."""
+    """One realistic packet that reaches the leaf, or None when none does.
+
+    `known` are levels that the question has fixed, so that the diagram does not test them.
+    """
     if leaf not in space.leaves(diagram):
         return None
     typical = {
@@ -286,7 +295,7 @@ def witness(
         OIF: (*(interface_interval(name)[0] for name in likely.interfaces if name != "lo"), *_TYPICAL_INTERFACES),
     }
     highest = tops(family)
-    found: dict[int, int] = {}
+    found = dict(known)
     node = diagram
     while node is not leaf:
         level = node.level
@@ -412,24 +421,36 @@ def _interfaces_text(values: Intervals) -> str:
     return ",".join(interface_pattern(interval) or "others" for interval in values)
 
 
-def readable(
-    space: Space, family: Family, diagram: Diagram, leaf: Diagram, most: int = 50
-) -> tuple[tuple[Cube, ...], bool]:
-    """All packets that reach the leaf, as few wide cubes that may overlap; and whether that is all of them.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A set of packets in a few wide cubes, which may overlap.
 
-    Stops at `most` cubes, then the second value is False.
+    **Shape** with `but`, all packets except the cubes. `complete` false: there are more than the cubes tell.
     """
+
+    cubes: tuple[Cube, ...]
+    but: bool = False
+    complete: bool = True
+
+
+def describe(space: Space, family: Family, packets: Diagram, within: Diagram, most: int = 50) -> Description:
+    """The set `packets`, of which only the part `within` a larger set matters: what lies outside is not spoken of."""
+    told = _covered(space, family, packets, within, most)
+    others = _covered(space, family, space.negation(packets), within, len(told.cubes) - 1)
+    return Description(others.cubes, True) if others.complete and others.cubes else told
+
+
+def _covered(space: Space, family: Family, packets: Diagram, within: Diagram, most: int) -> Description:
     highest = tops(family)
-    rest = space.rebuild(diagram, lambda one: space.true if one is leaf else space.false)
-    whole = rest
-    result: list[Cube] = []
-    while rest is not space.false and len(result) < most:
-        narrow = next(cubes(rest, space.true, highest))
-        wide = _widen(whole, space.true, narrow, highest)
-        result.append(Cube(family, wide))
+    rest = space.both(packets, within)
+    free = space.either(packets, space.negation(within))
+    found: list[Cube] = []
+    while rest is not space.false and len(found) < most:
+        wide = _widen(free, space.true, next(cubes(rest, space.true, highest)), highest)
+        found.append(Cube(family, wide))
         inside = space.box([(level, values, highest[level]) for level, values in wide.items()], space.true, space.false)
         rest = space.both(space.negation(inside), rest)
-    return tuple(result), rest is space.false
+    return Description(tuple(found), complete=rest is space.false)
 
 
 _WIDEN_ORDER = (SRC, IIF, OIF, DST, SPORT, TCP_FLAGS, ICMP_CODE, CT_STATE, ICMP_TYPE, DPORT, PROTOCOL)

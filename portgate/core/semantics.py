@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from portgate.core.addresses import ANY_HOST, MULTICAST, Host
+from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.chains import (
     DESTINATION,
     KINDS,
@@ -222,7 +222,7 @@ class _Path:
         target = here.get(DESTINATION[family])
         if target == host.own(family) or (local is None and here[Field.DNATED] == exactly(0)):
             return self._input(state)
-        own = normalize([*(local or ()), *host.broadcast(family), *MULTICAST[family]])
+        own = host.addressed(family)
         if target is None:
             return space.choose(
                 space.test(DST, own, family.top, space.true, space.false), self._input(state), self._forward(state)

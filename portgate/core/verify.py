@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.chains import exactly
 from portgate.core.decision import Diagram
-from portgate.core.net import Family
-from portgate.core.packets import Cube, Likely, Packet, readable, witness
+from portgate.core.net import ICMP, ICMPV6, Family, Intervals
+from portgate.core.packets import (
+    DST,
+    IIF,
+    LOOPBACK,
+    OIF,
+    PROTOCOL,
+    Description,
+    Likely,
+    Packet,
+    describe,
+    tops,
+    witness,
+)
 from portgate.core.ruleset import Field, Ruleset
 from portgate.core.semantics import NEW_CONNECTION, Analysis, Answer, Fate
 
@@ -21,20 +34,29 @@ class Direction(StrEnum):
     OUTBOUND = "outbound"
 
 
+class Scope(StrEnum):
+    """Which packets of a direction a difference is about."""
+
+    TO_HOST = "to this host"
+    THROUGH_HOST = "through this host"
+    FROM_HOST = "from this host"
+    WITHIN_HOST = "within this host"
+    ODD = "ICMP of the other family"
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Packets that two rulesets treat differently, all in the same way.
 
-    **Shape** `cubes` are all of them, unless `complete` is false; `packet` is one.
+    **Shape** `described` tells which of all packets in the `scope`; `packet` is one of them.
     """
 
-    direction: Direction
+    scope: Scope
     family: Family
     before: Answer
     after: Answer
     packet: Packet
-    cubes: tuple[Cube, ...]
-    complete: bool
+    described: Description
 
     @property
     def opens(self) -> bool:
@@ -98,17 +120,42 @@ def _differences(before: Ruleset, after: Ruleset, question: _Question) -> Iterat
     compared = analysis.space.compare(analysis.settle(old), analysis.settle(new))
     unequal = [leaf for leaf in analysis.space.leaves(compared) if leaf is not analysis.space.true]
     for leaf in sorted(unequal, key=lambda leaf: str(leaf.value)):
-        yield _difference(analysis, question, compared, leaf)
+        yield from _in_scopes(analysis, question, compared, leaf)
 
 
-def _difference(analysis: Analysis, question: _Question, compared: Diagram, leaf: Diagram) -> Difference:
-    family, space = question.family, analysis.space
-    cubes, complete = readable(space, family, compared, leaf, question.most_cubes)
-    packet = witness(space, family, compared, leaf, likely(question.host))
-    if packet is None or not isinstance(leaf.value, tuple):
-        raise AssertionError("a leaf of a difference is a pair of answers that some packet reaches")
+def _in_scopes(analysis: Analysis, question: _Question, compared: Diagram, leaf: Diagram) -> Iterator[Difference]:
+    space, family = analysis.space, question.family
+    if not isinstance(leaf.value, tuple):
+        raise TypeError("a leaf of a difference is a pair of answers")
     before, after = leaf.value
-    return Difference(question.direction, family, before, after, packet, cubes, complete)
+    told = False
+    for scope, within in _scopes(analysis, question.direction):
+        packets = space.both(space.where(compared, lambda value: value is leaf.value), within)
+        packet = witness(space, family, packets, space.true, likely(question.host))
+        if packet is not None and not (scope is Scope.ODD and told):
+            told = True
+            described = describe(space, family, packets, within, question.most_cubes)
+            yield Difference(scope, family, before, after, packet, described)
+
+
+def _scopes(analysis: Analysis, direction: Direction) -> Iterator[tuple[Scope, Diagram]]:
+    """Every packet is in one scope. ICMP of the other family exists on no real network, so it comes last."""
+    space, family, top = analysis.space, analysis.family, tops(analysis.family)
+
+    def only(level: int, values: Intervals) -> Diagram:
+        return space.test(level, values, top[level], space.true, space.false)
+
+    odd = only(PROTOCOL, exactly(ICMPV6 if family is Family.IPV4 else ICMP))
+    inside = only(IIF if direction is Direction.INBOUND else OIF, (LOOPBACK,))
+    outside = space.negation(space.either(odd, inside))
+    if direction is Direction.OUTBOUND:
+        yield Scope.FROM_HOST, outside
+    else:
+        here = only(DST, analysis.host.addressed(family))
+        yield Scope.TO_HOST, space.both(outside, here)
+        yield Scope.THROUGH_HOST, space.both(outside, space.negation(here))
+    yield Scope.WITHIN_HOST, space.both(space.negation(odd), inside)
+    yield Scope.ODD, odd
 
 
 def likely(host: Host) -> Likely:

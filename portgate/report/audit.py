@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.diagnostics import Severity
@@ -13,9 +13,9 @@ from portgate.core.words import rule_text
 from portgate.report import listeners
 from portgate.report.text import Paint, Style, escape, plain, table
 
-_HEADER = ("PROTO", "ADDRESS", "PROCESS", "FROM OUTSIDE", "DECIDED BY")
+_HEADER = ("PROTO", "ADDRESS", "PROCESS", "REACHABLE", "DECIDED BY")
 _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARNING, Severity.NOTE: Style.NOTE}
-_WORDS = {Fate.ACCEPT: "reachable", Fate.DROP: "blocked", Fate.REJECT: "rejected", Fate.DEPENDS: "depends"}
+_WORDS = {Fate.ACCEPT: "yes,", Fate.DROP: "no", Fate.DEPENDS: "it depends,"}
 _IMPLIED = (PROTOCOL, DPORT, DST)  # what the listener's own columns say
 _MOST_WORDS = 60
 
@@ -34,44 +34,63 @@ def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain) -> Iterator[str]
 
 def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:
     """A row for each way in which packets fare; the listener's own cells only in the first."""
-    listener = exposure.listener
-    own = listeners.row(listener)[:3]
-    fares = [("local only", "")] if exposure.local else list(_fares(exposure, ruleset))
-    for number, (fate, decider) in enumerate(fares or [("", "")]):
-        yield *(own if number == 0 else ("", "", "")), fate, decider
+    own = listeners.row(exposure.listener)[:3]
+    fares = [("from this host only", "")] if exposure.local else list(_fares(exposure, ruleset))
+    for number, (fate, decided) in enumerate(fares or [("", "")]):
+        yield *(own if number == 0 else ("", "", "")), fate, decided
 
 
 def _fares(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
-    """What becomes of packets, with its decider; families that fare alike share a line."""
-    families: dict[tuple[str, str], list[str]] = {}
-    for reach in exposure.reaches:
-        fare = (f"{_WORDS[reach.fate]}{_sources(reach)}{_why(reach)}", decider(ruleset, reach.answer.place))
-        families.setdefault(fare, []).append(f"IPv{reach.family.value}")
-    for (text, rule), found in families.items():
-        only = "" if len(found) == len(exposure.listener.families) else f" ({found[0]})"
-        yield text + only, rule
+    """Who reaches the listener, in both families together; and who does not, where nobody else does."""
+    for fate in (Fate.ACCEPT, Fate.DEPENDS):
+        reaches = [reach for reach in exposure.reaches if reach.fate is fate]
+        if reaches:
+            yield _WORDS[fate] + _from(reaches, exposure) + _why(reaches), _deciders(reaches, ruleset)
+    open_families = {reach.family for reach in exposure.reaches if reach.fate in (Fate.ACCEPT, Fate.DEPENDS)}
+    closed = [reach for reach in exposure.reaches if reach.family not in open_families]
+    if closed:
+        yield _WORDS[Fate.DROP] + _families(closed, exposure), _deciders(closed, ruleset)
 
 
-def _sources(reach: Reach) -> str:
-    cubes = [Cube(one.family, {k: v for k, v in one.values.items() if k not in _IMPLIED}) for one in reach.cubes]
-    texts = list(dict.fromkeys(str(one).removeprefix("any protocol").strip() for one in cubes))
-    if reach.answer.landing is not None:
-        ports = ",".join(dict.fromkeys(_arrival(one) for one in reach.cubes))
-        texts = [f"through port {ports}", *filter(None, texts)]
-    if "" in texts:
-        return ""
-    joined = "; ".join(texts)
-    if len(joined) > _MOST_WORDS or not reach.complete:
-        joined = joined[:_MOST_WORDS] + "..."
-    return " " + joined
+def _from(reaches: Sequence[Reach], exposure: Exposure) -> str:
+    """`from anywhere`, `from 198.51.100.0/24, 2001:db8:42::/48`, `from anywhere but 203.0.113.66 (IPv4)`"""
+    texts = list(dict.fromkeys(text for reach in reaches for text in _sources(reach)))
+    whole = " from anywhere" if "" in texts else " " + ", ".join(texts).replace(", from ", ", ")
+    if len(whole) > _MOST_WORDS:
+        whole = whole[:_MOST_WORDS].rsplit(",", 1)[0] + ", ..."
+    return whole + _families(reaches, exposure)
+
+
+def _families(reaches: Sequence[Reach], exposure: Exposure) -> str:
+    families = dict.fromkeys(reach.family for reach in reaches)
+    return "" if len(families) == len(exposure.listener.families) else f" (IPv{next(iter(families)).value})"
+
+
+def _sources(reach: Reach) -> Iterator[str]:
+    """What the cubes say beside the listener's own port; "" for everybody."""
+    described = reach.described
+    for one in described.cubes:
+        told = Cube(one.family, {level: values for level, values in one.values.items() if level not in _IMPLIED})
+        text = str(told).removeprefix("any protocol").strip()
+        if reach.answer.landing is not None:
+            text = f"through port {_arrival(one)} {text}".strip()
+        yield f"not {text}" if described.but else text
+    if not described.complete:
+        yield "and more"
 
 
 def _arrival(cube: Cube) -> str:
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in cube.values.get(DPORT, ()))
+    ports = cube.values.get(DPORT, ())
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ports) or "any"
 
 
-def _why(reach: Reach) -> str:
-    return f" on {', '.join(reach.answer.reasons)}" if reach.answer.reasons else ""
+def _why(reaches: Sequence[Reach]) -> str:
+    reasons = dict.fromkeys(reason for reach in reaches for reason in reach.answer.reasons)
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
+    return "; ".join(dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place) for reach in reaches))))
 
 
 def decider(ruleset: Ruleset, place: Place | None) -> str:
@@ -82,8 +101,9 @@ def decider(ruleset: Ruleset, place: Place | None) -> str:
     rule = ruleset.rule(place)
     if rule is None:
         return f"{container.name} {place.chain}: default"
-    what = rule.comment if container.owned and rule.comment else rule_text(rule)
-    return f"{container.name} {place.chain} rule {place.rule + 1}: {what}"
+    if container.owned and rule.comment:
+        return f"{container.name} {place.chain}: {rule.comment}"
+    return f"{container.name} {place.chain} rule {place.rule + 1}: {rule_text(rule)}"
 
 
 def _finding(one: Finding, paint: Paint) -> str:

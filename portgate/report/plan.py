@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portgate.core.packets import Description
 from portgate.core.plan import Action, Plan, RuleChange
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
@@ -40,12 +41,18 @@ def _traffic(plan: Plan, paint: Paint) -> Iterator[str]:
 def difference(one: Difference, paint: Paint = plain) -> Iterator[str]:
     """A group of packets whose fate changes, with one of them."""
     style, sign = (Style.GOOD, "+") if one.opens else (Style.BAD, "-")
-    title = f"{one.direction.value} IPv{one.family.value}: {_WORDS[one.before.fate]} -> {_WORDS[one.after.fate]}"
-    yield "  " + paint(style, f"{sign} {title}")
-    yield from (f"      {escape(str(cube))}" for cube in one.cubes)
-    if not one.complete:
+    change = f"{_WORDS[one.before.fate]} -> {_WORDS[one.after.fate]}"
+    yield "  " + paint(style, f"{sign} {one.scope.value}, IPv{one.family.value}: {change}") + _which(one.described)
+    yield from (f"      {escape(str(cube))}" for cube in one.described.cubes if cube.values)
+    if not one.described.complete:
         yield "      and more"
     yield f"    such as {escape(str(one.packet))}"
+
+
+def _which(described: Description) -> str:
+    if described.but:
+        return ", everything but"
+    return ", everything" if any(not cube.values for cube in described.cubes) else ""
 
 
 def _rules(plan: Plan, paint: Paint) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.net import AddressSet, Family
+from portgate.core.packets import Description
 from portgate.core.plan import Plan
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Landing
@@ -69,16 +70,20 @@ def trace(ruleset: Ruleset, one: Trace) -> Json:
 def difference(one: Difference) -> Json:
     """Packets whose fate differs between two rulesets."""
     return {
-        "direction": one.direction.value,
+        "scope": one.scope.value,
         "family": one.family.value,
         "before": one.before.fate.value,
         "after": one.after.fate.value,
         "opens": one.opens,
-        "packets": [str(cube) for cube in one.cubes],
-        "complete": one.complete,
+        **description(one.described),
         "witness": one.packet.fields(),
         "reasons": sorted({*one.before.reasons, *one.after.reasons}),
     }
+
+
+def description(one: Description) -> Json:
+    """A set of packets: `packets`, or all but them."""
+    return {"all_but": one.but, "packets": [str(cube) for cube in one.cubes], "complete": one.complete}
 
 
 def exposure(ruleset: Ruleset, one: Exposure) -> Json:
@@ -95,8 +100,7 @@ def _reach(ruleset: Ruleset, one: Reach) -> Json:
     return {
         "family": one.family.value,
         "verdict": one.fate.value,
-        "packets": [str(cube) for cube in one.cubes],
-        "complete": one.complete,
+        **description(one.described),
         "witness": one.packet.fields(),
         "rule": rule(ruleset, one.answer.place),
         "reasons": list(one.answer.reasons),
