@@ -6,6 +6,7 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, StrEnum
 from struct import pack
 from typing import NamedTuple
@@ -109,8 +110,10 @@ def _answer(selector: selectors.BaseSelector, listening: socket.socket, ready: s
         listening.sendmsg([message], where, 0, sender)  # from the address that was asked, also at a wildcard
     elif ready is listening:
         selector.register(listening.accept()[0], selectors.EVENT_READ)
-    elif message := ready.recv(LONGEST):
-        ready.sendall(message)
     else:
+        with suppress(ConnectionError):
+            if message := ready.recv(LONGEST):
+                ready.sendall(message)
+                return
         selector.unregister(ready)
         ready.close()

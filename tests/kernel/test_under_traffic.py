@@ -1,0 +1,113 @@
+"""Rules are replaced while packets flow: no established connection loses one, and no forbidden one gets through."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import cycle, islice
+from pathlib import Path
+
+import pytest
+
+from portgate import language
+from portgate.backends import get
+from portgate.core import compile as compiler
+from portgate.core.diagnostics import PortgateError
+from portgate.core.net import TCP, Family, parse_address
+from portgate.core.ruleset import Ruleset
+from portgate.sandbox import Probe, Sandbox
+from tests.kernel.traffic import Traffic
+
+pytestmark = pytest.mark.kernel
+
+TODAY = date(2026, 1, 1)
+RELOADS = 30
+STATEFUL = "{portgate: 1, name: a, inbound: {default: drop, allow: [http, {port: ssh, from: 10.0.0.0/8}]}}"
+OTHER = "{portgate: 1, name: b, inbound: {default: reject, block: [{port: 22-25/tcp}], allow: [{port: 8000-8100/tcp}]}}"
+"""The second does not even allow the port of the stream: being established is enough."""
+FORBIDDEN = [
+    Probe("eth0", family, TCP, source, destination, sport, port)
+    for family, source, destination in (
+        (Family.IPV4, parse_address("203.0.113.9")[1], parse_address("192.0.2.1")[1]),
+        (Family.IPV6, parse_address("2001:db8:ffff::9")[1], parse_address("2001:db8:1::1")[1]),
+    )
+    for sport in (40000, 40001)
+    for port in (22, 23, 5432)
+]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    try:
+        with Sandbox() as sandbox:
+            yield sandbox
+    except PortgateError as error:
+        pytest.skip(f"no sandbox here: {error}")
+
+
+def compiled(text: str) -> Ruleset:
+    loaded = language.load("policy.yaml", lambda _: text.encode(), TODAY)
+    assert loaded.policy is not None, loaded.diagnostics
+    return compiler.compile(loaded.policy, TODAY)
+
+
+def reload_whole(sandbox: Sandbox, text: str, _: Path) -> None:
+    sandbox.run(["nft", "-f", "-"], get("nftables").emit(compiled(text)).text)
+
+
+def reload_difference(sandbox: Sandbox, text: str, _: Path) -> None:
+    def inside() -> None:
+        backend = get("nftables")
+        session = backend.session()
+        change = backend.transaction(backend.parse(session.read()), compiled(text))
+        if change is not None:
+            session.load(change)
+
+    sandbox.call(inside)
+
+
+def reload_by_command(sandbox: Sandbox, text: str, scratch: Path) -> None:
+    policy = scratch / "policy.yaml"
+    policy.write_text(text)
+    environment = {**os.environ, "PORTGATE_STATE_DIR": str(scratch / "state")}
+    sandbox.run([sys.executable, "-m", "portgate", "apply", str(policy), "--yes"], env=environment)
+
+
+@pytest.mark.parametrize(
+    ("reload", "times"), [(reload_whole, RELOADS), (reload_difference, RELOADS), (reload_by_command, 8)]
+)
+def test_an_apply_under_traffic_loses_nothing_and_lets_nothing_through(
+    reload: Callable[[Sandbox, str, Path], None], times: int, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    reload(sandbox, STATEFUL, tmp_path)
+    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
+    with traffic.running() as report:
+        for text in islice(cycle((OTHER, STATEFUL)), times):
+            reload(sandbox, text, tmp_path)
+    assert report.rounds > times, report
+    assert report.flooded > 20 * times, report
+    assert (report.sent_again, report.passed) == (0, 0), report
+
+
+def test_the_watch_sees_what_gets_through_when_rules_are_taken_away_first(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The mistake that an atomic apply avoids must show, else the test above proves nothing."""
+    reload_whole(sandbox, STATEFUL, tmp_path)
+    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
+    with traffic.running() as report:
+        for _ in range(5):
+            sandbox.run(["nft", "delete", "table", "inet", "portgate"])
+            reload_whole(sandbox, STATEFUL, tmp_path)
+    assert report.passed > 0, report
+
+
+def test_the_watch_sees_a_packet_of_the_stream_that_is_lost(sandbox: Sandbox, tmp_path: Path) -> None:
+    reload_whole(sandbox, STATEFUL, tmp_path)
+    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
+    hole = "table inet hole {\nchain input {\ntype filter hook input priority 5;\ntcp dport 80 ct state established numgen random mod 20 == 0 drop\n}\n}"
+    with traffic.running() as report:
+        sandbox.run(["nft", "-f", "-"], hole)
+        while report.rounds < 100:
+            sandbox.run(["true"])
+    assert report.sent_again > 0, report
