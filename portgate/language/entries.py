@@ -167,7 +167,6 @@ class Entries:
         if "port" in fields:
             remedy = "write the protocol behind the port (`53/udp`), and remove `proto`"
             self._mistakes.add("PG213", "`port` says its protocol itself", pair[0], remedy)
-            self._ports(fields["port"])
         self._check_not_empty(pair[1])
         return tuple(dict.fromkeys(self._records.scalars(pair, values.protocol)))
 
@@ -209,7 +208,7 @@ class Entries:
             self._mistakes.add("PG222", "what is blocked has no rate", fields["limit"][0], remedy)
         if here and any(peer.interfaces for peer in here):
             key, node = fields["to" if place.inbound else "from"]
-            detail = f"traffic of this host itself has no interface to come through, so `{key.value}` takes addresses"
+            detail = f"`{key.value}` means this host's own addresses here, and has no interface"
             self._mistakes.add("PG222", detail, node, "name addresses")
 
     def _check_families(self, node: Node, traffic: tuple[Traffic, ...], sources: Peers, destinations: Peers) -> None:

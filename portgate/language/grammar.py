@@ -73,6 +73,7 @@ class Key(NamedTuple):
     shape: Shape
     meaning: str
     required: bool = False
+    example: str = "..."
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ class Record:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", frozenset(key.name for key in self.keys))
-        object.__setattr__(self, "required", tuple(key.name for key in self.keys if key.required))
+        object.__setattr__(self, "required", frozenset(key.name for key in self.keys if key.required))
 
     names: frozenset[str] = frozenset()
-    required: tuple[str, ...] = ()
+    required: frozenset[str] = frozenset()
 
 
 Shape = Text | Word | Flag | Number | Many | Named | Either | Record
@@ -99,7 +100,7 @@ PROTOCOLS = Many(Either((Text(r"[a-z][a-z0-9-]*"), Number(0, 255))), or_one=True
 ADDRESS = Text(r"[0-9A-Za-z:][0-9A-Za-z:./_-]*")
 
 EXCEPTION = Record(
-    "peers-with-exception",
+    "exception",
     (
         Key("any", Many(ADDRESS, or_one=True), "from any of these names and addresses", required=True),
         Key("except", Many(ADDRESS, or_one=True), "but not from these addresses", required=True),
@@ -132,7 +133,7 @@ _LIMIT = Key("limit", Text(LIMIT_PATTERN), "new connections for each source addr
 GRANT = Record(
     "grant",
     (
-        Key("port", PORTS, "destination: `443/tcp`, `8000-8100/udp`, a service, or a list"),
+        Key("port", PORTS, "destination: `443/tcp`, `8000-8100/udp`, a service, or a list", example="https"),
         Key("proto", PROTOCOLS, "all of an IP protocol, by name or number"),
         _FROM,
         Key("to", PEERS, "destinations, in the same forms as `from`"),
@@ -145,12 +146,13 @@ GRANTS = Many(Either((PORT, GRANT)))
 FORWARD = Record(
     "forward",
     (
-        Key("port", PORTS, "what arrives", required=True),
+        Key("port", PORTS, "what arrives", required=True, example="80/tcp"),
         Key(
             "to",
             Either((Number(1, 65535), FREE)),
             "`8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address",
             required=True,
+            example="8080",
         ),
         _FROM,
         _LIMIT,
@@ -177,7 +179,7 @@ def _rulebook(title: str, default: str) -> Record:
     return Record(
         title,
         (
-            Key("default", DEFAULT, f"what happens to everything else; {default} when absent"),
+            Key("default", DEFAULT, f"what happens to everything else; {default} when absent", example=default),
             Key("block", GRANTS, "never let through; wins over `allow`"),
             Key("allow", GRANTS, "let through"),
         ),
@@ -186,13 +188,13 @@ def _rulebook(title: str, default: str) -> Record:
 
 INBOUND = _rulebook("inbound", "drop")
 OUTBOUND = _rulebook("outbound", "accept")
-MANAGEMENT = Record("management", (Key("from", PEERS, "who manages this host", required=True),))
+MANAGEMENT = Record("management", (Key("from", PEERS, "who manages this host", required=True, example="office"),))
 CONTAINERS = Word(("enforce", "ignore"))
 
 POLICY = Record(
     "policy",
     (
-        Key("portgate", Number(1, 1), "version of the language", required=True),
+        Key("portgate", Number(1, 1), "version of the language", required=True, example=VERSION),
         Key("name", FREE, "name of the policy; that of the file when absent"),
         Key("description", FREE, "what the policy is for"),
         Key("include", Many(FREE, or_one=True), "files to unite with this one, relative to it"),

@@ -8,7 +8,7 @@ from portgate.language import grammar, services, values
 from portgate.language.addresses import read_lines
 from portgate.language.files import Files, relative
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
-from portgate.language.nodes import Mapping, Node, Pair, Scalar
+from portgate.language.nodes import Mapping, Node, Pair, Scalar, Sequence
 from portgate.language.records import Records
 from portgate.language.text import ADDRESS_FILE_BYTES
 
@@ -90,20 +90,16 @@ class Names:
 
     def _address_set(self, name: str) -> AddressSet:
         if name not in self._address_sets:
-            key = self._sets[name][0]
-            self._address_sets[name] = NOTHING
-            before = self._mistakes.count
             self._open.append(name)
-            found = self._union(self._sets[name])
+            self._address_sets[name] = self._union(self._sets[name])
             self._open.pop()
-            self._address_sets[name] = found
-            if not found and self._mistakes.count == before:
-                self._mistakes.add("PG224", f"{values.shown(name)} holds no address", key)
         return self._address_sets[name]
 
     def _union(self, pair: Pair) -> AddressSet:
         """All items of a definition together; a single named set stays the same object."""
         parts = [self._part(item) for item in self._records.items(pair)]
+        if isinstance(pair[1], Sequence) and not parts:
+            self._mistakes.add("PG224", f"{values.shown(pair[0].value)} lists nothing", pair[1])
         if len(parts) == 1:
             return parts[0]
         v4 = normalize(interval for part in parts for interval in part.v4)
@@ -141,10 +137,11 @@ class Names:
 
     def _file(self, node: Mapping) -> AddressSet:
         fields = self._records.fields(node, grammar.ADDRESS_FILE)
-        entry = fields["file"][1] if fields else None
+        if fields is None or "file" not in fields:
+            return NOTHING
+        entry = fields["file"][1]
         if not isinstance(entry, Scalar):
-            if entry is not None:
-                self._records.expected("the path of a file", entry)
+            self._records.expected("the path of a file", entry)
             return NOTHING
         path = relative(entry)
         if path not in self._address_files:
@@ -160,6 +157,8 @@ class Names:
         found = read_lines(text, path, self._mistakes)
         if self._mistakes.count > before:
             self._files.sources[path] = text
+        elif not found:
+            self._mistakes.add("PG224", f"`{path}` holds no address", entry)
         return found
 
     # ---- services

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -28,16 +29,21 @@ from portgate.core.diagnostics import Span
 from portgate.language.mistakes import Mark, Mistakes, Placed, Related, span_of
 from portgate.language.text import without_tabs
 
-try:
-    from yaml._yaml import CParser as Parser
-except ImportError:  # PyYAML built without libyaml: the same events, about ten times slower
 
-    class Parser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):  # type: ignore[no-redef]
-        def __init__(self, stream: io.StringIO) -> None:
-            yaml.reader.Reader.__init__(self, stream)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
+class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+    """For a PyYAML built without libyaml: the same events, about ten times slower."""
 
+    def __init__(self, stream: io.StringIO) -> None:
+        yaml.reader.Reader.__init__(self, stream)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+
+
+Parser: Callable[[io.StringIO], Any] = PythonParser
+with suppress(ImportError):
+    from yaml._yaml import CParser
+
+    Parser = CParser
 
 DEPTH = 16
 ATTEMPTS = 25
@@ -178,7 +184,8 @@ class _Composer:
         return event
 
     def _refuse(self, event: Any) -> None:
-        what = f"`&{event.anchor}` is an anchor" if event.anchor else f"`{event.tag}` is a tag"
+        tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+        what = f"`&{event.anchor}` is an anchor" if event.anchor else f"`{tag}` is a tag"
         self._mistakes.add("PG110", what, event, "remove it, and quote the value if it begins with & or !")
 
     def _mapping(self, start: Any) -> Mapping:

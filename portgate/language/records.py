@@ -24,8 +24,8 @@ class Records:
         self._mistakes = mistakes
 
     def expected(self, what: str, node: Node, remedy: str | None = None) -> None:
-        """Reports a node of the wrong kind, unless it is reported already."""
-        if isinstance(node, Broken):
+        """Reports a node of the wrong kind, unless that may follow from what is reported already."""
+        if isinstance(node, Broken) or (self._mistakes.damaged and is_null(node)):
             return
         found = "nothing" if is_null(node) else KINDS[type(node)]
         self._mistakes.add("PG108", f"expected {what}, found {found}", node, remedy)
@@ -33,33 +33,27 @@ class Records:
     def fields(self, node: Node, record: Record) -> dict[str, Pair] | None:
         """The pairs of a mapping, all of whose keys are known. None when it is no mapping."""
         if not isinstance(node, Mapping):
-            keys = ", ".join(f"{key.name}: ..." for key in record.keys if key.required) or f"{record.keys[0].name}: ..."
+            keys = ", ".join(f"{key.name}: {key.example}" for key in record.keys if key.required)
+            keys = keys or f"{record.keys[0].name}: {record.keys[0].example}"
             self.expected("a mapping", node, f"write `{{{keys}}}`")
             return None
         if not node.pairs.keys() <= record.names:
             self._report_unknown(node, record)
-        for name in record.required:
-            if name not in node.pairs and not self._mistakes.damaged:
-                self._mistakes.add("PG109", f"`{name}` is missing", node, f"add `{name}: ...`")
+        elif not node.pairs.keys() >= record.required and not self._mistakes.damaged:
+            self._report_missing(node, record)
         return node.pairs
 
     def named(self, root: Mapping, section: str) -> dict[str, Pair]:
-        """The definitions of a section whose names can be given."""
+        """The definitions of a section by name."""
         pair = root.pairs.get(section)
         if pair is None or is_null(pair[1]):
             return {}
         if not isinstance(pair[1], Mapping):
             self.expected("a mapping from names", pair[1], f"write `{section}:`, and below it `name: ...` lines")
             return {}
-        return {name: found for name, found in pair[1].pairs.items() if self.accepts(values.name, found[0])}
-
-    def accepts(self, check: Callable[[str], object], scalar: Scalar) -> bool:
-        try:
-            check(scalar.value)
-        except MistakeError as error:
-            self._mistakes.wrong(error, scalar)
-            return False
-        return True
+        for key, _ in pair[1].pairs.values():
+            self.convert(key, values.name)
+        return pair[1].pairs
 
     def items(self, pair: Pair) -> list[Node]:
         """The items of a list, or the one value that stands in its place."""
@@ -92,6 +86,10 @@ class Records:
         if type(node) is not Scalar or not (node.value or node.style):
             self.expected("a plain value", node)
             return None
+        return self.convert(node, convert)
+
+    def convert(self, node: Scalar, convert: Callable[[str], T]) -> T | None:
+        """What the text stands for. None when it is wrong, which is reported."""
         try:
             return convert(node.value)
         except MistakeError as error:
@@ -117,6 +115,12 @@ class Records:
         remedy = self._mistakes.suggest(node.value, words) or f"write {' or '.join(f'`{word}`' for word in words)}"
         self._mistakes.add("PG228", detail, node, remedy)
         return otherwise
+
+    def _report_missing(self, node: Mapping, record: Record) -> None:
+        missing = [key for key in record.keys if key.required and key.name not in node.pairs]
+        names = " and ".join(f"`{key.name}`" for key in missing)
+        remedy = f"add `{'` and `'.join(f'{key.name}: {key.example}' for key in missing)}`"
+        self._mistakes.add("PG109", f"{names} {'is' if len(missing) == 1 else 'are'} missing", node, remedy)
 
     def _report_unknown(self, node: Mapping, record: Record) -> None:
         known = ", ".join(key.name for key in record.keys)

@@ -19,7 +19,7 @@ _TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
 
 
 def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None:
-    """The text with `\\n` line ends, without a byte order mark. None when there is nothing to go on with."""
+    """The text, each line ended by `\\n`, without a byte order mark. None when there is nothing to go on with."""
     if len(data) > limit:
         start = Span(file, 1, 1, 1, 1)
         mistakes.add("PG102", f"the file has {len(data):,} bytes, the limit is {limit:,}", start)
@@ -31,6 +31,8 @@ def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None
         _report_encoding(data, error, file, mistakes)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.endswith("\n"):
+        text += "\n"  # else the parser puts the end of the file on a line that is not there
     pattern = _DECEIVING_ASCII if text.isascii() else _DECEIVING
     return _without_deceiving(text, pattern, file, mistakes) if pattern.search(text) else text
 

@@ -67,6 +67,8 @@ def no_port(text: str) -> MistakeError:
     match = _BARE_PORT.fullmatch(text)
     if match is None:
         remedy = "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
+        if text in ("any", "all", "*"):
+            remedy = "leave `port` out to mean all traffic, or write `proto: tcp` for all of TCP"
         return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", remedy)
     first, last = match[1], match[2] or match[1]
     if _is_port(first) and _is_port(last) and int(first) <= int(last):

@@ -1,18 +1,18 @@
 """Diagnostics as text and as JSON values: the line, a caret under the mistake, related places, what to do.
 
 Facts
-    What is shown comes from other people's files, and a terminal obeys what it is sent. Control characters, bidirectional
-    overrides and lone surrogates are therefore shown as `<U+001B>`, never sent.
+    What is shown comes from other people's files, and a terminal obeys what it is sent. Every piece of it is therefore escaped.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from textwrap import wrap
 from typing import Any
 
 from portgate.core.diagnostics import CATALOGUE, Diagnostic, Severity, Span
+from portgate.report.text import escape
+from portgate.report.text import width as cells
 
 WIDTH = 100
 TAB = 4
@@ -50,28 +50,9 @@ def explain(code: str) -> str | None:
     return f"{kind.severity.value}[{kind.code}]: {kind.summary}\n\n" + "\n".join(wrap(kind.explanation, WIDTH))
 
 
-def safe(text: str) -> str:
-    """Without anything that a terminal would obey."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    if character == "\t":
-        return " " * TAB
-    return character if character.isprintable() else f"<U+{ord(character):04X}>"
-
-
-def _columns(text: str) -> int:
-    """How many columns of a terminal a safe text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(_width(character) for character in text)
-
-
-def _width(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _shown(text: str) -> str:
+    """As a terminal may be sent it; a tab has the same width wherever it stands."""
+    return escape(text.replace("\t", " " * TAB))
 
 
 def _span_dict(span: Span | None) -> dict[str, Any] | None:
@@ -79,10 +60,10 @@ def _span_dict(span: Span | None) -> dict[str, Any] | None:
 
 
 class _Painter:
-    def __init__(self, sources: Mapping[str, str], color: bool, width: int) -> None:
+    def __init__(self, sources: Mapping[str, str], color: bool, columns: int) -> None:
         self._sources = sources
         self._color = color
-        self._width = width
+        self._columns = columns
         self._lines: dict[str, list[str]] = {}
 
     def diagnostic(self, one: Diagnostic) -> str:
@@ -102,40 +83,40 @@ class _Painter:
 
     def _excerpt(self, span: Span, told: str, tone: str, margin: int, arrow: str) -> list[str]:
         """The place, its line, and a caret under each character of it."""
-        place = f"{safe(span.file)}:{span.line}:{span.column}"
+        place = f"{_shown(span.file)}:{span.line}:{span.column}"
         rows = [f"{' ' * margin}{self._paint(arrow, _BLUE)} {place}"]
         line = self._line(span)
         if line is None:
-            return [*rows, f"{' ' * margin} {self._paint('=', _BLUE)} {safe(told)}"] if told else rows
+            return [*rows, f"{' ' * margin} {self._paint('=', _BLUE)} {_shown(told)}"] if told else rows
         start = min(span.column - 1, len(line))
         end = min(span.end_column - 1, len(line)) if span.end_line == span.line else len(line.rstrip())
-        before, marked, after = safe(line[:start]), safe(line[start:end]), safe(line[end:])
+        before, marked, after = _shown(line[:start]), _shown(line[start:end]), _shown(line[end:])
         shown, offset = self._window(before, marked, after, margin)
-        carets = "^" * max(1, min(_columns(marked), self._room(margin) - offset))
+        carets = "^" * max(1, min(cells(marked), self._room(margin) - offset))
         bar = self._paint("|", _BLUE)
         rows.append(f"{self._paint(f'{span.line:>{margin}}', _BLUE)} {bar} {shown}".rstrip())
-        rows.append(f"{' ' * margin} {bar} {' ' * offset}{self._paint(f'{carets} {safe(told)}'.rstrip(), tone)}")
+        rows.append(f"{' ' * margin} {bar} {' ' * offset}{self._paint(f'{carets} {_shown(told)}'.rstrip(), tone)}")
         return rows
 
     def _window(self, before: str, marked: str, after: str, margin: int) -> tuple[str, int]:
         """The part of a line that fits, and the column at which the mark begins in it."""
         room = self._room(margin)
-        offset = _columns(before)
+        offset = cells(before)
         whole = before + marked + after
-        if _columns(whole) <= room:
+        if cells(whole) <= room:
             return whole, offset
         if offset > room // 2:
             before = "..." + before[-(room // 3) :]
-            offset = _columns(before)
+            offset = cells(before)
         return _cut(before + marked + after, room), min(offset, room - 1)
 
     def _room(self, margin: int) -> int:
-        return max(20, self._width - margin - 3)
+        return max(20, self._columns - margin - 3)
 
     def _remark(self, label: str, text: str, margin: int) -> list[str]:
         """Behind a `=`, wrapped."""
         indent = " " * (margin + 3 + len(label))
-        lines = wrap(safe(text), max(20, self._width - len(indent)), break_on_hyphens=False) or [""]
+        lines = wrap(_shown(text), max(20, self._columns - len(indent)), break_on_hyphens=False) or [""]
         sign = f"{' ' * margin} {self._paint('=', _BLUE)} {self._paint(label, _GREEN) if label else ''}"
         return [sign + lines[0], *(indent + line for line in lines[1:])]
 
@@ -152,11 +133,11 @@ class _Painter:
 
 def _cut(text: str, room: int) -> str:
     """At most `room` columns, with dots where more follows."""
-    if _columns(text) <= room:
+    if cells(text) <= room:
         return text
     kept, used = [], 0
     for character in text:
-        used += _width(character)
+        used += cells(character)
         if used > room - 3:
             break
         kept.append(character)
