@@ -18,11 +18,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import CDLL, c_bool, c_void_p
+from ctypes import CDLL, c_bool, c_char_p, c_void_p
 from pathlib import Path
 from types import ModuleType
 
-from portgate.backends.nftables.emit import HEADER, TABLE
+from portgate.backends.nftables import HEADER, TABLE
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -50,6 +50,7 @@ class NftablesSession:
     def __init__(self) -> None:
         _generation_number()
         self._nft = _binding().Nftables()
+        self._context: int = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
 
     def read(self) -> tuple[Reading, ...]:
         self._nft.set_json_output(True)
@@ -61,15 +62,14 @@ class NftablesSession:
 
     def check(self, artifact: Artifact) -> None:
         trial = NftablesSession()  # what a dry run adds stays in the cache of its context (nft 1.0.6)
-        trial.dry_run()
+        trial.only_try()
         trial.load(artifact)
 
-    def dry_run(self) -> None:
-        """From now on this session only tries."""
+    def only_try(self) -> None:
+        """From now on this session changes nothing."""
         library = CDLL("libnftables.so.1")
         library.nft_ctx_set_dry_run.argtypes = [c_void_p, c_bool]
-        context = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
-        library.nft_ctx_set_dry_run(context, True)
+        library.nft_ctx_set_dry_run(self._context, True)
 
     def load(self, artifact: Artifact) -> None:
         self._run(artifact.text)
@@ -84,16 +84,40 @@ class NftablesSession:
         namespace = Path("/proc/thread-self/ns/net").stat().st_ino
         return f"{boot}:{namespace}:{_generation_number()}"
 
+    def complaint_of_file(self, path: str) -> str:
+        library = CDLL("libnftables.so.1")
+        library.nft_run_cmd_from_filename.argtypes = [c_void_p, c_char_p]
+        with _utc():
+            library.nft_run_cmd_from_filename(self._context, path.encode())
+        complaint: bytes = self._nft.nft_ctx_get_error_buffer(self._context)
+        return complaint.decode(errors="replace")
+
     def _run(self, script: str) -> str:
         status, output, complaint = self._command(script)
         if status != 0:
-            raise PortgateError(*_diagnostics(script, complaint))
+            placed = _complaint_with_lines(script)
+            raise PortgateError(*_diagnostics(script, placed if _PLACED.search(placed) else complaint))
         return output
 
     def _command(self, script: str) -> tuple[int, str, str]:
         with _utc():
-            status, output, complaint = self._nft.cmd(script.encode(errors="surrogateescape"))
+            status, output, complaint = self._nft.cmd(_bytes(script))
         return status, output.decode(errors="surrogateescape"), complaint.decode(errors="replace")
+
+
+def _complaint_with_lines(script: str) -> str:
+    """What nft says of the script as a file: only there it counts the lines (nft 1.0.6)."""
+    trial = NftablesSession()
+    trial.only_try()
+    descriptor = os.memfd_create("script")
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        file.write(_bytes(script))
+        return trial.complaint_of_file(f"/proc/self/fd/{descriptor}")
+
+
+def _bytes(script: str) -> bytes:
+    """A listing may hold bytes that are no UTF-8, in a comment."""
+    return script.encode(errors="surrogateescape")
 
 
 @contextmanager
@@ -172,6 +196,7 @@ def _refused(number: int) -> Diagnostic:
 
 # ------------------------------------------------------------------ complaints of nft
 
+_PLACED = re.compile(r":\d+:\d+-\d+: Error: ")
 _COMPLAINT = re.compile(r"^[^:\n]*:(?P<line>\d+):(?P<column>\d+)-\d+: Error: (?P<what>.*)$|^Error: (?P<bare>.*)$", re.M)
 
 
