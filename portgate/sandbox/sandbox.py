@@ -113,10 +113,12 @@ class Sandbox:
             raise _failed(argv, done.stderr.strip() or f"exit status {done.returncode}")
         return done
 
-    def start(self, argv: Sequence[str], *, inside: str = HOST) -> subprocess.Popen[bytes]:
+    def start(
+        self, argv: Sequence[str], *, inside: str = HOST, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Starts a program inside, which is killed when the sandbox ends."""
         command, descriptors = self._entering(inside, argv)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, pass_fds=descriptors)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return process
