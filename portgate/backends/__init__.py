@@ -46,8 +46,11 @@ class Backend(Protocol):
     """A firewall that portgate can drive. Values of this type are stateless."""
 
     name: str
-    features: frozenset[Feature]
     reading_kinds: tuple[str, ...]
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What its language can say."""
 
     def available(self) -> str | None:
         """None when this host has it, else why not and what to install."""

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from portgate.backends import Session
-from portgate.core.capture import Artifact, Reading
-from portgate.core.ruleset import Feature, Ruleset
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portgate.backends import Session
+    from portgate.core.capture import Artifact, Reading
+    from portgate.core.ruleset import Feature, Ruleset
+
+TABLE = "inet portgate"
+HEADER = "# Made by portgate from its policy. Edits are overwritten by the next apply.\n"
 
 
 class Nftables:
     """See `portgate.backends.Backend`. Everything is imported when it is used, because start-up shall be quick."""
 
     name = "nftables"
-    features = frozenset(Feature)
     reading_kinds = ("nft-json", "nft")
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        from portgate.core.ruleset import Feature  # noqa: PLC0415 - see the class
+
+        return frozenset(Feature)
 
     def available(self) -> str | None:
         from portgate.backends.nftables import session  # noqa: PLC0415 - see the class

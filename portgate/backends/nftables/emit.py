@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from portgate.backends.nftables import HEADER, TABLE
 from portgate.core.capture import Artifact
 from portgate.core.net import (
     ICMP,
@@ -62,8 +63,6 @@ from portgate.core.ruleset import (
     Verdict,
 )
 
-TABLE = "inet portgate"
-HEADER = "# Made by portgate from its policy. Edits are overwritten by the next apply.\n"
 LIMIT_SET_SIZE = 65535  # sources that one limit counts at once
 SHORTEST_TIMEOUT = 60  # seconds
 COMMENT_MAX = 120  # bytes

@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import SequenceMatcher
 
+from portgate.backends.nftables import HEADER, TABLE
 from portgate.backends.nftables.emit import (
-    HEADER,
-    TABLE,
     NotOursError,
     base_text,
     create,
