@@ -135,7 +135,7 @@ CATALOGUE = _catalogue(
     # ---- 2xx: the meaning of a policy (language/, core/compile.py)
     Kind("PG201", E, "not a port", "A port is written `443/tcp`, `8000-8100/udp`, or as a service name; the protocols are tcp, udp, sctp, dccp and udplite. Several ports are a list."),
     Kind("PG202", E, "a port without a protocol", "A number alone does not say whether TCP, UDP or both are meant, and opening one too many is a hole. Write the protocol behind it."),
-    Kind("PG203", E, "port out of range", "Ports are numbers from 1 to 65535."),
+    Kind("PG203", E, "port out of range", "Ports are numbers from 1 to 65535; port 0 means \"choose one\" to a program, and nothing listens there."),
     Kind("PG204", E, "an inverted range", "The first value of a range is higher than the last, so it would match nothing."),
     Kind("PG205", E, "unknown service", "The name is neither in the built-in table (`portgate services`) nor under `services`."),
     Kind("PG206", E, "not an address", "An address is written `192.0.2.1`, a prefix `192.0.2.0/24`, a range `192.0.2.1-192.0.2.9`; the same for IPv6. Host names are not looked up: what they mean can change without the policy."),
