@@ -9,7 +9,6 @@ Theory
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import sys
@@ -61,7 +60,11 @@ class Record:
 
 def digest(content: bytes | None) -> str:
     """SHA-256 in hexadecimal, "" for a file that is not there."""
-    return "" if content is None else hashlib.sha256(content).hexdigest()
+    if content is None:
+        return ""
+    from hashlib import sha256  # noqa: PLC0415 - loads OpenSSL, which `status` can do without
+
+    return sha256(content).hexdigest()
 
 
 def host_identity() -> str | None:
