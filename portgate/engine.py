@@ -234,9 +234,9 @@ def _situation(seen: Seen, file: PolicyFile | None, today: date) -> Situation:
 def verify(seen: Seen, file: PolicyFile, today: date) -> tuple[Difference, ...]:
     """Every packet of a new connection that the host treats otherwise than the policy; () is a proof."""
     from portgate.core.compile import compile as compiled
-    from portgate.core.verify import differences
+    from portgate.core.verify import against_policy
 
-    return differences(compiled(file.policy, today), seen.rules, seen.host)
+    return against_policy(compiled(file.policy, today), seen.rules, seen.host)
 
 
 def trace(seen: Seen, packet: Packet) -> Trace:
@@ -270,16 +270,16 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
 
     situation = _situation(seen, file, today)
     desired = _desired(situation)
-    ours = backend.parse(seen.capture.of_kind(*backend.reading_kinds))
-    _check_own_output(backend, desired)
-    artifact = backend.transaction(ours, desired)
+    artifact = backend.transaction(seen.rules, desired)
+    if artifact is not None:
+        _check_own_output(backend, desired)
     made = planning.Plan(
         policy=file.policy.name,
         backend=backend.name,
         fingerprint=fingerprint(seen.capture),
         artifact=artifact,
         traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host),
-        rules=() if artifact is None else planning.rule_changes(ours, desired),
+        rules=() if artifact is None else planning.rule_changes(seen.rules, desired),
         audit=planning.audit_of_plan(situation),
         warnings=file.warnings,
     )

@@ -133,9 +133,9 @@ def focus(before: Ruleset, after: Ruleset) -> tuple[Ruleset, Ruleset]:
 
 
 def _skeleton(ruleset: Ruleset) -> tuple[tuple[str, tuple[Chain, ...], tuple[NamedSet, ...]], ...]:
-    """Everything but what sets hold."""
+    """Everything but what sets hold, and how a backend calls what is ours."""
     return tuple(
-        (one.name, one.chains, tuple(replace(each, elements=()) for each in one.sets)) for one in ruleset.containers
+        ("" if one.owned else one.name, one.chains, tuple(replace(each, elements=()) for each in one.sets)) for one in ruleset.containers
     )
 
 

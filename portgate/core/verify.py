@@ -87,6 +87,18 @@ def differences(
     )
 
 
+def against_policy(desired: Ruleset, live: Ruleset, host: Host = ANY_HOST) -> tuple[Difference, ...]:
+    """Where a host does otherwise than a policy says; () is the proof that it does not.
+
+    A policy speaks of packets to and from the host. What passes through it is its business only where it forwards.
+    """
+    return tuple(
+        one
+        for one in differences(desired, live, host)
+        if one.scope is not Scope.THROUGH_HOST or one.before.landing is not None
+    )
+
+
 def equivalent(left: Ruleset, right: Ruleset, host: Host = ANY_HOST) -> bool:
     """Whether two rulesets do the same to every packet in every state."""
     return all(

@@ -99,11 +99,10 @@ def decider(ruleset: Ruleset, place: Place | None) -> str:
         return ""
     container = ruleset.containers[place.container]
     rule = ruleset.rule(place)
-    if rule is None:
-        return f"{container.name} {place.chain}: default"
-    if container.owned and rule.comment:
-        return f"{container.name} {place.chain}: {rule.comment}"
-    return f"{container.name} {place.chain} rule {place.rule + 1}: {rule_text(rule)}"
+    name = "portgate" if container.owned else container.name
+    if rule is None or (container.owned and rule.comment):
+        return f"{name} {place.chain}: {rule.comment if rule else 'default'}"
+    return f"{name} {place.chain} rule {place.rule + 1}: {rule_text(rule)}"
 
 
 def _finding(one: Finding, paint: Paint) -> str:
