@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.diagnostics import Severity
-from portgate.core.packets import DPORT, DST, PROTOCOL, Cube
+from portgate.core.packets import DPORT, DST, PROTOCOL, Cube, Packet
+from portgate.core.provenance import grant_of
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.words import rule_text
@@ -90,18 +91,22 @@ def _why(reaches: Sequence[Reach]) -> str:
 
 
 def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
-    return "; ".join(dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place) for reach in reaches))))
+    return "; ".join(
+        dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place, reach.packet) for reach in reaches)))
+    )
 
 
-def decider(ruleset: Ruleset, place: Place | None) -> str:
-    """`portgate input: allow`, `filter INPUT rule 3: -j DROP`; "" where no rule was asked."""
+def decider(ruleset: Ruleset, place: Place | None, packet: Packet) -> str:
+    """`portgate input: ssh-from-office-3f9a1c`, `filter INPUT rule 3: -j DROP`; "" where no rule was asked."""
     if place is None:
         return ""
     container = ruleset.containers[place.container]
     rule = ruleset.rule(place)
     name = "portgate" if container.owned else container.name
-    if rule is None or (container.owned and rule.comment):
-        return f"{name} {place.chain}: {rule.comment if rule else 'default'}"
+    if rule is None:
+        return f"{name} {place.chain}: default"
+    if container.owned:
+        return f"{name} {place.chain}: {grant_of(ruleset, place, packet) or rule_text(rule)}"
     return f"{name} {place.chain} rule {place.rule + 1}: {rule_text(rule)}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.net import AddressSet, Family
-from portgate.core.packets import Description
+from portgate.core.packets import Description, Packet
 from portgate.core.plan import Plan
+from portgate.core.provenance import grant_of
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Landing
 from portgate.core.trace import Decision, Trace
@@ -17,7 +18,7 @@ from portgate.report.diagnostics import as_dict
 Json = dict[str, object]
 
 
-def rule(ruleset: Ruleset, place: Place | None) -> Json | None:
+def rule(ruleset: Ruleset, place: Place | None, packet: Packet | None = None) -> Json | None:
     """A rule, or a chain's default where `index` is null. `index` counts from 0."""
     if place is None:
         return None
@@ -31,6 +32,7 @@ def rule(ruleset: Ruleset, place: Place | None) -> Json | None:
         "index": None if found is None else place.rule,
         "text": "default" if found is None else rule_text(found),
         "comment": "" if found is None else found.comment,
+        "grant": None if packet is None else grant_of(ruleset, place, packet),
     }
 
 
@@ -39,7 +41,7 @@ def decision(ruleset: Ruleset, one: Decision) -> Json:
     return {
         **one.packet.fields(),
         "verdict": one.answer.fate.value,
-        "rule": rule(ruleset, one.place),
+        "rule": rule(ruleset, one.place, one.packet),
         "reasons": list(one.answer.reasons),
         "landing": landing(one.packet.family, one.answer.landing),
     }
@@ -102,7 +104,7 @@ def _reach(ruleset: Ruleset, one: Reach) -> Json:
         "verdict": one.fate.value,
         **description(one.described),
         "witness": one.packet.fields(),
-        "rule": rule(ruleset, one.answer.place),
+        "rule": rule(ruleset, one.answer.place, one.packet),
         "reasons": list(one.answer.reasons),
     }
 
@@ -112,7 +114,7 @@ def finding(ruleset: Ruleset, one: Finding) -> Json:
         **as_dict(one.diagnostic),
         "listener": None if one.listener is None else one.listener.where,
         "witness": None if one.packet is None else one.packet.fields(),
-        "rule": rule(ruleset, one.place),
+        "rule": rule(ruleset, one.place, one.packet),
     }
 
 

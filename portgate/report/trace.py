@@ -25,7 +25,7 @@ def lines(trace: Trace, ruleset: Ruleset, paint: Paint = plain) -> Iterator[str]
 def verdict(decision: Decision, ruleset: Ruleset, paint: Paint = plain) -> str:
     """`tcp 198.51.100.7:40000 to port 22 in eth0: accept, by ...`"""
     answer = decision.answer
-    by = decider(ruleset, answer.place)
+    by = decider(ruleset, answer.place, decision.packet)
     why = f" on {', '.join(answer.reasons)}" if answer.reasons else ""
     text = paint(_STYLES[answer.fate], answer.fate.value)
     return f"{escape(str(decision.packet))}: {text}{escape(why)}" + (f", by {escape(by)}" if by else "")
