@@ -369,7 +369,7 @@ class Cube:
 
     def _protocol_and_ports(self) -> str:
         protocols = self.values.get(PROTOCOL)
-        words = "any protocol" if protocols is None else _protocols_text(protocols)
+        words = "any protocol" if protocols is None else _protocols_text(self.family, protocols)
         if DPORT in self.values:
             words += " " + _numbers(self.values[DPORT], 0xFFFF)
         if ICMP_TYPE in self.values:
@@ -382,10 +382,14 @@ def _each(values: Intervals) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _protocols_text(values: Intervals) -> str:
-    if sum(last - first + 1 for first, last in values) > 128:
-        return "any protocol but " + ",".join(protocol_name(one) for one in _each(subtract(((0, 255),), values)))
-    return ",".join(protocol_name(one) for one in _each(values))
+def _protocols_text(family: Family, values: Intervals) -> str:
+    """ICMP of the other family goes without saying: no real network has it."""
+    odd = ICMPV6 if family is Family.IPV4 else ICMP
+    sensible = [one for one in _each(values) if one != odd]
+    if len(sensible) > 128:
+        missing = [one for one in _each(subtract(((0, 255),), values)) if one != odd]
+        return "any protocol" + (" but " + ",".join(map(protocol_name, missing)) if missing else "")
+    return ",".join(map(protocol_name, sensible or [odd]))
 
 
 def _numbers(values: Intervals, top: int) -> str:
