@@ -95,11 +95,11 @@ def _runs(intervals: Sequence[Interval]) -> Iterator[tuple[int, bool]]:
 
 
 def _order(boxes: Sequence[Labelled], width: int) -> list[int]:
-    """The columns in the order of cutting: first, then last to second; by cost where that would split much.
+    """The columns in the order of cutting: from last to first; by cost where that would split much.
 
     The fixed order comes first so that an added grant does not cut the others in a new way.
     """
-    columns = [0, *range(width - 1, 0, -1)]
+    columns = [*range(width - 1, -1, -1)]
     if all(_cost(boxes, column) <= 4 * len(boxes) for column in columns[:-1]):
         return columns
     return sorted(columns, key=lambda column: _cost(boxes, column))

@@ -4,6 +4,12 @@ Theory
     `allow: [22/tcp, 80/tcp from 10.0.0.0/8]` has two shapes: (protocol, port) and (protocol, source, port).
     Ten thousand grants rarely have more than a handful. Big address sets are not multiplied by the ports
     that go with them: they are sets of their own, which the rules of all shapes share.
+
+Facts
+    The kernel looks a packet up field by field, and after each field visits every element that still fits
+    (nft_set_pipapo.c). So the most telling field, the source, goes first, and the protocol, of which there are few,
+    last: with the protocol first, 10,000 elements took 1.0 s to load instead of 0.1 (Linux 6.18), and
+    each new connection paid for it, too.
 """
 
 from __future__ import annotations
@@ -173,15 +179,15 @@ class Groups:
         self._names: dict[str, Shape] = {}
         self._addresses: dict[str, AddressSet] = {}
         for source in ((), (Field.SRC4,), (Field.SRC6,)):
-            self._boxes[Shape("opened", fields=(Field.PROTOCOL, *source, Field.DPORT))] = []
+            self._boxes[Shape("opened", fields=(*source, Field.DPORT, Field.PROTOCOL))] = []
 
     def add(self, use: str, grant: Grant) -> None:
         for traffic in grant.traffic or (None,):
-            protocol, head, tail = _traffic_columns(traffic)
+            protocol, tail = _traffic_columns(traffic)
             for source, destination, family in ends(grant):
                 if family is not None and ICMP_FAMILY.get(protocol, family) is not family:
                     continue
-                columns = list(head)
+                columns: list[Column] = []
                 lookups = self.place(source, SRC, family, grant.id, columns)
                 lookups += self.place(destination, DST, family, grant.id, columns)
                 columns += tail
@@ -201,13 +207,18 @@ class Groups:
         for traffic, (source, destination, named) in product(grant.traffic, tuple(ends(grant))):
             arrival = (traffic.first, traffic.last)
             for family, target in targets(forward, named):
-                columns: list[Column] = [(Field.PROTOCOL, ((traffic.protocol, traffic.protocol),))]
+                columns: list[Column] = []
                 lookups = self.place(source, SRC, family, grant.id, columns)
                 if target is not None and family is not None:
                     columns.append((DST[family], target))
                 lookups += self.place(destination, ORIGINAL_DST, family, grant.id, columns)
                 port = arrival if forward.port is None else (forward.port, forward.port)
-                columns += [(Field.DPORT, (port,)), (Field.ORIGINAL_DPORT, (arrival,))]
+                protocol = (traffic.protocol, traffic.protocol)
+                columns += [
+                    (Field.DPORT, (port,)),
+                    (Field.ORIGINAL_DPORT, (arrival,)),
+                    (Field.PROTOCOL, (protocol,)),
+                ]
                 # The rule that translates has logged it.
                 place = (use, False, _ordered(source.interfaces), _ordered(destination.interfaces), lookups, 0)
                 self._file(place, columns, grant.id)
@@ -256,7 +267,7 @@ class Groups:
     def _protocols(self, shape: Shape, fields: tuple[Field, ...]) -> Iterator[tuple[Match, ...]]:
         """Original ports can be tested for one protocol at a time only, as nft has it."""
         if Field.ORIGINAL_DPORT in fields:
-            numbers = {box[0][0] for box, _ in self._boxes[shape]} or {TCP, UDP}
+            numbers = {box[-1][0] for box, _ in self._boxes[shape]} or {TCP, UDP}
             yield from ((Test(Field.PROTOCOL, ((one, one),)),) for one in sorted(numbers))
         else:
             yield (Test(Field.PROTOCOL, ((shape.protocol, shape.protocol),)),) if shape.protocol else ()
@@ -290,14 +301,14 @@ def _claim(taken: dict[str, T], name: str, value: T) -> str:
     return name
 
 
-def _traffic_columns(traffic: Traffic | None) -> tuple[int, tuple[Column, ...], tuple[Column, ...]]:
-    """The protocol of an ICMP type, else 0; the columns that go before the addresses, and those that go after."""
+def _traffic_columns(traffic: Traffic | None) -> tuple[int, tuple[Column, ...]]:
+    """The protocol of an ICMP type, else 0; the columns that go after the addresses."""
     if traffic is None:
-        return 0, (), ()
-    head = ((Field.PROTOCOL, ((traffic.protocol, traffic.protocol),)),)
+        return 0, ()
+    protocol = (Field.PROTOCOL, ((traffic.protocol, traffic.protocol),))
     if whole(traffic):
-        return 0, head, ()
+        return 0, (protocol,)
     values = ((traffic.first, traffic.last),)
     if traffic.protocol in PORT_PROTOCOLS:
-        return 0, head, ((Field.DPORT, values),)
-    return traffic.protocol, (), ((Field.ICMP_TYPE, values),)
+        return 0, ((Field.DPORT, values), protocol)
+    return traffic.protocol, ((Field.ICMP_TYPE, values),)

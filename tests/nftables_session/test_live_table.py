@@ -73,8 +73,8 @@ def test_one_changed_grant_changes_one_element(inside: Inside) -> None:
         counted = send_to_loopback_and_count(session)
         grants[50] = replace(grants[50], sources=(Peer((), AddressSet.of("192.0.2.0/24")),))
         assert apply(session, allowing(*grants)) == (
-            "delete element inet portgate allow_src4_ports { tcp . 10.0.50.0/24 . 1050 }\n"
-            'add element inet portgate allow_src4_ports { tcp . 192.0.2.0/24 . 1050 comment "g1050" }\n'
+            "delete element inet portgate allow_src4_ports { 10.0.50.0/24 . 1050 . tcp }\n"
+            'add element inet portgate allow_src4_ports { 192.0.2.0/24 . 1050 . tcp comment "g1050" }\n'
         )
         assert counted in session.snapshot().text
 
@@ -88,7 +88,7 @@ def test_an_added_grant_only_adds(inside: Inside) -> None:
         session = NftablesSession()
         apply(session, allowing(grant(22)))
         assert apply(session, allowing(grant(22), grant(443))) == (
-            'add element inet portgate allow_ports { tcp . 443 comment "g443" }\n'
+            'add element inet portgate allow_ports { 443 . tcp comment "g443" }\n'
         )
 
     inside(body)
@@ -124,7 +124,7 @@ def test_what_was_opened_for_an_hour_survives_any_apply(inside: Inside) -> None:
     def body() -> None:
         session = NftablesSession()
         apply(session, allowing(grant(22)))
-        nft('add element inet portgate opened_ports { tcp . 8080 timeout 1h comment "opened" }')
+        nft('add element inet portgate opened_ports { 8080 . tcp timeout 1h comment "opened" }')
         assert apply(session, allowing(grant(22))) == ""
         apply(session, allowing(grant(23), default=Default.REJECT))
         assert remaining(session) in range(3590, 3601)
@@ -147,7 +147,7 @@ def test_an_element_can_be_opened_for_a_time_by_the_desired_rules(inside: Inside
 
 
 def opened(rules: Ruleset, seconds: int) -> Ruleset:
-    element = Element(((TCP, TCP), (8080, 8080)), "opened", seconds)
+    element = Element(((8080, 8080), (TCP, TCP)), "opened", seconds)
 
     def changed(one: NamedSet) -> NamedSet:
         return replace(one, elements=(element,)) if one.name == "opened_ports" else one
@@ -237,8 +237,8 @@ def test_a_table_named_like_ours_of_another_family_is_none_of_our_business(insid
         "add rule inet portgate input tcp dport 666 accept",
         "insert rule inet portgate input meta mark set 7 accept",
         "flush chain inet portgate input",
-        "delete element inet portgate allow_ports { tcp . 22 }",
-        "add element inet portgate allow_ports { udp . 1-65535 }",
+        "delete element inet portgate allow_ports { 22 . tcp }",
+        "add element inet portgate allow_ports { 1-65535 . udp }",
         "add chain inet portgate extra { type filter hook input priority -300; policy drop; }",
         "add set inet portgate extra { type ipv4_addr; }",
         "add chain inet portgate input { type filter hook input priority -5; policy accept; }",
@@ -266,11 +266,11 @@ def test_a_chain_on_another_hook_and_a_set_of_another_type_are_replaced_with_the
         for before, after in (
             ("priority -5", "priority 7"),
             (
-                "set allow_ports {\n\t\ttype inet_proto . inet_service",
+                "set allow_ports {\n\t\ttype inet_service . inet_proto",
                 "set allow_ports {\n\t\ttype inet_service . inet_service",
             ),
         ):
-            text = BACKEND.emit(wanted).text.replace("meta l4proto . th dport @allow_ports counter accept", "counter")
+            text = BACKEND.emit(wanted).text.replace("th dport . meta l4proto @allow_ports counter accept", "counter")
             session.load(Artifact("nftables", text.replace(before, after)))
             apply(session, wanted)
 
