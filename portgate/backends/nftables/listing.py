@@ -17,8 +17,9 @@ from collections import ChainMap
 from collections.abc import Sequence
 
 from portgate.backends.nftables import words
-from portgate.backends.nftables.grammar import Grammar, UnreadableError, seconds
-from portgate.backends.nftables.tokens import expand, native, tokenize, unquote
+from portgate.backends.nftables.expressions import concatenation, elements
+from portgate.backends.nftables.grammar import rule as statements_of
+from portgate.backends.nftables.tokens import Cursor, UnreadableError, expand, native, seconds, tokenize, unquote
 from portgate.core.diagnostics import Diagnostic, PortgateError, Span
 
 _VERBS = frozenset({"add", "create", "insert", "replace", "delete", "destroy", "flush", "rename"})
@@ -37,7 +38,7 @@ def to_json(text: str, source: str = "") -> dict[str, list[object]]:
     unread = [one for one in reader.found if "opaque" in one]
     if unread and len(unread) == len(reader.found):
         span = Span(source, reader.first_unread, 1, reader.first_unread, 1) if source else None
-        detail = f"no line of {source or 'the text'} is a command of nft, from {unread[0]['opaque']!r} on"
+        detail = f"no line of {source or 'the text'} is a command of nft, from line {reader.first_unread} on"
         remedy = "save the rules with `nft list ruleset`"
         raise PortgateError(Diagnostic("PG412", detail, span, remedy))
     return {"nftables": list(reader.found)}
@@ -72,8 +73,6 @@ class _Reader:
             end = self._balanced_end(start)
             part = self.tokens[start:end]
         self.at = end
-        if part and part[-1][0] == "#" and len(part) > 1 and "$" not in part[-1]:
-            return self._expanded(part)
         return self._expanded(part)
 
     def _balanced_end(self, at: int) -> int:
@@ -331,8 +330,8 @@ def _set_command(body: Body, kind: str, rest: list[str]) -> Body | None:
         return None
     if kind == "element":
         try:
-            return {**body, "elem": Grammar([word for word in rest if word != "\n"]).elements()}
-        except UnreadableError:
+            return {**body, "elem": elements(Cursor([word for word in rest if word != "\n"]))}
+        except (UnreadableError, RecursionError):
             return None
     for part in _pieces(rest[1:-1]):
         if not _set_entry(part, body):
@@ -367,7 +366,7 @@ def _chain_entry(part: list[str], body: Body) -> bool:
         case ["type", kind, "hook", hook, *rest] if "priority" in rest:
             at = rest.index("priority")
             priority = _priority(rest[at + 1 :], str(body.get("family")))
-            if priority is None:
+            if priority is None or any(word[0] == "$" for word in part):
                 return False
             body |= {"type": kind, "hook": hook, "prio": priority}
             if at:
@@ -397,9 +396,9 @@ def _set_entry(part: list[str], body: Body) -> bool:
             case ["type", *types]:
                 body["type"] = [word for word in _key_part(types) if word != "."]
             case ["typeof", *expression]:
-                body["type"] = {"typeof": Grammar(_key_part(expression)).concatenation()}
-            case ["elements", "=", *elements]:
-                body["elem"] = Grammar(elements).elements()
+                body["type"] = {"typeof": concatenation(Cursor(_key_part(expression)))}
+            case ["elements", "=", *braces]:
+                body["elem"] = elements(Cursor(braces))
             case ["timeout", time]:
                 body["timeout"] = seconds(time)
             case ["flags", *flags]:
@@ -428,7 +427,7 @@ def _rule(part: list[str], depth: int = 0) -> tuple[list[object], str, int | Non
     inner: list[object] = []
     if "{" in part and ("jump" in part or "goto" in part):
         part, inner = _nested(part, depth)
-    statements, comment = Grammar([word for word in part if word != "\n"]).rule()
+    statements, comment = statements_of([word for word in part if word != "\n"])
     return [*statements, *inner], comment, handle
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from portgate.backends.nftables import render, values, words
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
-from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, normalize, subtract
+from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, contains, normalize, subtract
 from portgate.core.ruleset import (
     ALWAYS,
     All,
@@ -314,9 +314,10 @@ _NEXT_HEADER = {"payload": {"protocol": "ip6", "field": "nexthdr"}}
 
 def _check_next_headers(left: object, items: list[object]) -> None:
     """`ip6 nexthdr` is the protocol of the packet unless it names an extension header."""
-    if left == _NEXT_HEADER and any(
-        values.PROTOCOL.interval(item)[0] in words.EXTENSION_HEADERS for item in items if not isinstance(item, dict)
-    ):
+    if left != _NEXT_HEADER:
+        return
+    named = normalize(values.PROTOCOL.interval(item) for item in items)
+    if any(contains(named, number) for number in words.EXTENSION_HEADERS):
         raise NotUnderstoodError("IPv6 extension header")
 
 
@@ -347,12 +348,13 @@ def _all_have_ports(protocols: Intervals) -> bool:
     return not subtract(protocols, HAS_PORTS.values)
 
 
+# Types whose numbers are those of the kernel.
+_ORDERED = (values.IPV4, values.IPV6, values.PORT, values.MARK, values.ICMP_TYPE, values.ICMP_CODE, values.ICMPV6_TYPE,
+            values.ICMPV6_CODE, values.TCP_FLAGS)  # fmt: skip
+
+
 def _compared(op: object, found: tuple[Operand, ...], right: object) -> Match:
-    if (
-        len(found) != 1
-        or found[0].any_transport
-        or found[0].field in (Field.FAMILY, Field.CT_STATE, Field.IIF, Field.OIF)
-    ):
+    if len(found) != 1 or found[0].any_transport or found[0].type not in _ORDERED:
         raise NotUnderstoodError("comparison of an unknown form")
     (one,) = found
     first, last = one.type.interval(right)

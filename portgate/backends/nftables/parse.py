@@ -4,7 +4,8 @@ Facts
     Tables `ip`, `ip6` and `inet` see packets of their families. `netdev` chains on ingress see both, before all others; egress
     is after all that portgate decides, so that it is no base chain here. Bridge and arp tables see no packets that are
     delivered to this host through IP: their families are ().
-    The base chains of a dormant table are not registered: its chains are kept, and are no base chains.
+    The base chains of a dormant table are not registered, nor is a chain on ingress whose devices are all gone: such chains
+    are kept, and are no base chains.
     A set in which one element is not understood is not understood, and what looks it up is opaque.
 
 Rules of this file
@@ -20,8 +21,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from portgate.backends.nftables import listing, render, sets, statements, values
+from portgate.backends.nftables.draft import Draft
 from portgate.backends.nftables.matches import FAMILIES, Scope
-from portgate.backends.nftables.statements import Draft
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -212,7 +213,7 @@ def _on_chain(verb: str, _kind: str, body: Body, table: _Table) -> bool:
 
 
 def _is_known_base(body: Body) -> bool:
-    """Whether all is known of where a chain hangs. Devices that come and go are no matter."""
+    """Whether all is known of where a chain hangs."""
     if "hook" not in body:
         return "policy" not in body or body["policy"] in ("accept", "drop")
     return (
@@ -220,7 +221,16 @@ def _is_known_base(body: Body) -> bool:
         and isinstance(body.get("prio"), int)
         and body.get("type") in tuple(ChainKind)
         and body.get("policy", "accept") in ("accept", "drop")
+        and all(map(_is_device, values.as_list(body.get("dev"))))
     )
+
+
+def _is_device(name: object) -> bool:
+    try:
+        values.INTERFACE.interval(name)
+    except NotUnderstoodError:
+        return False
+    return name != "*"
 
 
 def _on_rule(verb: str, _kind: str, body: Body, table: _Table) -> bool:
@@ -371,14 +381,15 @@ def _spelled_out(statement: object) -> object:
 
 def _base(body: Body) -> Base | None:
     hook, priority, kind = body.get("hook"), body.get("prio"), body.get("type")
-    if hook not in tuple(Hook) or not isinstance(priority, int):
+    devices = tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str))
+    if hook not in tuple(Hook) or not isinstance(priority, int) or (hook == Hook.INGRESS and not devices):
         return None
     return Base(
         Hook(str(hook)),
         priority,
         Drop() if body.get("policy") == "drop" else Accept(),
         ChainKind(str(kind)) if kind in tuple(ChainKind) else ChainKind.FILTER,
-        tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str)),
+        devices,
     )
 
 

@@ -21,6 +21,9 @@ _TOKEN = re.compile(
     r"|[^ \t\r])"
 )
 _GROWTH = 1_000_000
+_TIME = re.compile(r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9})s)?(?:\d{1,9}ms)?")
+_DIGITS = frozenset("0123456789")
+SIGNS = frozenset("{}()[];,=<>!|&^$#@\\\n")
 
 
 def tokenize(text: str) -> tuple[list[str], list[int]]:
@@ -54,3 +57,100 @@ def unquote(word: str) -> str:
 
 def native(tokens: Sequence[str]) -> str:
     return " ".join(word for word in tokens if word != "\n")
+
+
+def is_sign(word: str) -> bool:
+    """Whether it stands for itself, and is no constant."""
+    return word in (".", "-", ":") or word[0] in SIGNS
+
+
+class UnreadableError(Exception):
+    """The grammar ends here."""
+
+
+def value(word: str) -> object:
+    """A constant: number, string, prefix `a/n` or range `a-b`."""
+    head = word[0]
+    if head == '"':
+        return unquote(word)
+    if head in _DIGITS and word.isdigit():
+        # A leading 0 makes it octal for nft: rather not understood than taken for another number.
+        return int(word) if len(word) < 19 and (head != "0" or len(word) == 1) else word
+    if "-" in word and (head in _DIGITS or ":" in word):
+        first, _, last = word.partition("-")
+        return {"range": [value(first or "-"), value(last or "-")]}
+    if word.startswith("0x"):
+        return _hexadecimal(word)
+    if "/" in word and ("." in word or ":" in word):
+        address, _, length = word.partition("/")
+        if address and length.isdigit() and len(length) < 4:
+            return {"prefix": {"addr": address, "len": int(length)}}
+    return word
+
+
+def _hexadecimal(word: str) -> object:
+    try:
+        return int(word, 16) if len(word) < 35 else word
+    except ValueError:
+        return word
+
+
+def seconds(word: str) -> int:
+    """`1h30m`, `30s`, `90`. Errors: UnreadableError."""
+    if word.isdigit() and len(word) < 12:
+        return int(word)
+    found = _TIME.fullmatch(word)
+    if not found:
+        raise UnreadableError
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+class Cursor:
+    """A place in the words of one rule. Errors of every method: UnreadableError."""
+
+    __slots__ = ("index", "now", "words")
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = [*words, "", "", ""]
+        self.index = 0
+        self.now = self.words[0]
+
+    def next(self) -> str:
+        """The word at the cursor, which moves on."""
+        word = self.now
+        if not word:
+            raise UnreadableError
+        self.index += 1
+        self.now = self.words[self.index]
+        return word
+
+    def move(self, index: int) -> None:
+        self.index = index
+        self.now = self.words[index]
+
+    def has(self, word: str) -> bool:
+        """Reads `word` if it comes next."""
+        if self.now != word:
+            return False
+        self.next()
+        return True
+
+    def need(self, word: str) -> None:
+        if not self.has(word):
+            raise UnreadableError
+
+    def number(self) -> int:
+        found = value(self.next())
+        if not isinstance(found, int):
+            raise UnreadableError
+        return found
+
+    @property
+    def after(self) -> str:
+        """The word after the next one."""
+        return self.words[self.index + 1]
+
+    def rest(self, start: int) -> list[str]:
+        """From `start` to the end of the rule."""
+        return self.words[start:-3]
