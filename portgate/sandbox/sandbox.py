@@ -48,7 +48,7 @@ _SYSCTLS: Final = {
     "ipv6/conf/all/accept_dad": "0",
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/default/router_solicitations": "0",
-    "ipv6/icmp/ratelimit": "0",
+    "ipv6/icmp/ratemask": "0",
 }
 
 

@@ -141,6 +141,14 @@ def test_a_probe_that_never_arrives_is_an_error_and_no_verdict(oracle: Oracle, m
         oracle.judge([Probe("eth0", family, TCP, source, destination, dport=80)])
 
 
+@pytest.mark.parametrize("family", Family)
+def test_every_rejection_is_seen_however_many_there_are(family: Family, oracle: Oracle) -> None:
+    oracle.load("table inet wall {\nchain input {\ntype filter hook input priority 0;\nreject\n}\n}")
+    _, source, destination = _ends(family)
+    probes = [Probe("eth0", family, UDP, source, destination, dport=number) for number in range(1, 3000)]
+    assert set(oracle.judge(probes)) == {Fate.REJECTED}
+
+
 def test_without_rules_every_packet_is_accepted(oracle: Oracle) -> None:
     oracle.load("")
     family, source, destination = _ends(Family.IPV4)
