@@ -356,19 +356,16 @@ def apply(
     """
     from portgate.apply import lock, record, state
 
-    with state.opened(state.state_path(), create=True) as opened:
-        if opened is None:
-            raise AssertionError("the state directory was to be created")
-        with lock.exclusive(opened, on_wait):
-            backend = choose_backend(backend_name)
-            session = backend.session()
-            latest = record.last(opened)
-            if latest and latest.backend == backend.name:
-                day, generation = today.isoformat(), session.generation()
-                if latest.still_holds(_absolute(path), day, generation, _content):
-                    return Applied(latest.policy, backend.name, changed=False)
-            opened.require_room()
-            return _apply(load(_absolute(path), today), backend, session, opened, today, consent)
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        backend = choose_backend(backend_name)
+        session = backend.session()
+        latest = record.last(opened)
+        if latest and latest.backend == backend.name:
+            day, generation = today.isoformat(), session.generation()
+            if latest.still_holds(_absolute(path), day, generation, _content):
+                return Applied(latest.policy, backend.name, changed=False)
+        opened.require_room()
+        return _apply(load(_absolute(path), today), backend, session, opened, today, consent)
 
 
 def _absolute(path: str) -> str:
@@ -448,7 +445,7 @@ def status(backend_name: str = "auto") -> Status:
     from portgate.apply import record, state
 
     backend = choose_backend(backend_name)
-    with state.opened(state.state_path(), create=False) as opened:
+    with state.found(state.state_path()) as opened:
         latest = record.last(opened) if opened else None
     session = backend.session()
     if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):

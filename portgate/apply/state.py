@@ -86,25 +86,28 @@ class State:
 
 
 @contextmanager
-def opened(path: Path, *, create: bool) -> Iterator[State | None]:
-    """The state in `path`; None when there is none and `create` is not set. Errors: PortgateError PG520."""
+def opened(path: Path) -> Iterator[State]:
+    """The state in `path`, which is made where it is missing. Errors: PortgateError PG520."""
     with _explained(path):
-        if create:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            if create:
-                raise
-            descriptor = -1
-    if descriptor < 0:
-        yield None
-        return
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _require_ours(path, os.fstat(descriptor))
         yield State(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def found(path: Path) -> Iterator[State | None]:
+    """The state in `path`, None where there is none; nothing is made. Errors: PortgateError PG520."""
+    with _explained(path):
+        there = path.is_symlink() or path.exists()
+    if there:
+        with opened(path) as state:
+            yield state
+    else:
+        yield None
 
 
 def _require_ours(path: Path, found: os.stat_result) -> None:

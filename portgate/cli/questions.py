@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @host_option
 @format_option
 def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
-    """Every listener: who it is, from where it can be reached under the live rules, and which rule decides.
+    """Every listener, who can reach it, and which rule decides.
 
     With POLICY, also where the host and the policy disagree. Exits with 1 when there are findings; `portgate explain
     CODE` tells what a finding means.
@@ -58,7 +58,7 @@ def _see(host_file: str | None) -> Seen:
 @host_option
 @format_option
 def verify(policy: str, host_file: str | None, output_format: str) -> int:
-    """Proof that a host lets through exactly what a policy says, else a counterexample.
+    """Proof that a host does what a policy says, else an example.
 
     Every new connection is compared, to and from the host, in both families, through everybody's rules. Exits with 1
     when one is treated otherwise.
@@ -107,7 +107,7 @@ def trace(
     host_file: str | None,
     output_format: str,
 ) -> int:
-    """Which rule decides a packet of a new connection, hook by hook.
+    """Which rule decides a packet, hook by hook.
 
     PROTO is tcp, udp, icmp, ...; SOURCE an address; PORT a number, a service, or a type of ICMP. With --packets, each
     line of the file is a packet such as {"proto": "tcp", "iif": "eth0", "src": "198.51.100.7", "dport": 443}, and each line of

@@ -16,8 +16,7 @@ CONTENT = {"web.yaml": b"portgate: 1", "lists/bad.netset": b"192.0.2.1"}
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with opened(tmp_path / "state", create=True) as state:
-        assert state is not None
+    with opened(tmp_path / "state") as state:
         yield state
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from portgate.apply.lock import exclusive
-from portgate.apply.state import State, opened, state_path
+from portgate.apply.state import State, found, opened, state_path
 from portgate.core.diagnostics import PortgateError
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    with opened(tmp_path / "a" / "state", create=True) as state:
-        assert state is not None
+    with opened(tmp_path / "a" / "state") as state:
         yield state
 
 
@@ -43,7 +42,7 @@ def test_what_is_written_is_read_and_nothing_else_is_left(state: State) -> None:
 
 
 def test_reading_commands_do_not_make_the_directory(tmp_path: Path) -> None:
-    with opened(tmp_path / "none", create=False) as state:
+    with found(tmp_path / "none") as state:
         assert state is None
     assert not (tmp_path / "none").exists()
 
@@ -51,7 +50,7 @@ def test_reading_commands_do_not_make_the_directory(tmp_path: Path) -> None:
 def test_a_symbolic_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(PortgateError, match="PG520"), opened(tmp_path / "link", create=True):
+    with pytest.raises(PortgateError, match="PG520"), opened(tmp_path / "link"):
         pass
 
 
@@ -71,7 +70,7 @@ def test_a_symbolic_link_in_place_of_a_file_is_neither_read_nor_written_through(
 def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(PortgateError, match="can be written by others"), opened(tmp_path / "open", create=True):
+    with pytest.raises(PortgateError, match="can be written by others"), opened(tmp_path / "open"):
         pass
 
 
@@ -79,13 +78,13 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
 def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 12345, -1)
-    with pytest.raises(PortgateError, match="belongs to the user 12345"), opened(tmp_path / "theirs", create=True):
+    with pytest.raises(PortgateError, match="belongs to the user 12345"), opened(tmp_path / "theirs"):
         pass
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PortgateError, match="PG520"), opened(tmp_path / "file", create=True):
+    with pytest.raises(PortgateError, match="PG520"), opened(tmp_path / "file"):
         pass
 
 
@@ -104,7 +103,7 @@ from portgate.core.diagnostics import PortgateError
 root = Path(sys.argv[1])
 def sh(*words): subprocess.run(words, check=True)
 sh("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "none", str(root))
-with opened(root, create=True) as state:
+with opened(root) as state:
     state.write("applied.json", b"old")
     (root / "ballast").write_bytes(b"x" * 50000)
     try:
@@ -114,7 +113,7 @@ with opened(root, create=True) as state:
     assert sorted(path.name for path in root.iterdir()) == ["applied.json", "ballast"]
 (root / "ballast").unlink()
 sh("mount", "-o", "remount,ro", str(root))
-with opened(root, create=True) as state:
+with opened(root) as state:
     try:
         state.require_room()
     except PortgateError as error:
@@ -149,7 +148,7 @@ import sys, time
 from pathlib import Path
 from portgate.apply.lock import exclusive
 from portgate.apply.state import opened
-with opened(Path(sys.argv[1]), create=True) as state, exclusive(state, lambda: None):
+with opened(Path(sys.argv[1])) as state, exclusive(state, lambda: None):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -192,7 +191,7 @@ import sys, time
 from pathlib import Path
 from portgate.apply.lock import exclusive
 from portgate.apply.state import opened
-with opened(Path(sys.argv[1]), create=True) as state, exclusive(state, lambda: None):
+with opened(Path(sys.argv[1])) as state, exclusive(state, lambda: None):
     count = int(state.read("count") or b"0")
     time.sleep(0.002)
     state.write("count", str(count + 1).encode())
