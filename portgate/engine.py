@@ -278,8 +278,8 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         backend=backend.name,
         fingerprint=fingerprint(seen.capture),
         artifact=artifact,
-        traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host),
-        rules=() if artifact is None else planning.rule_changes(seen.rules, desired),
+        traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
+        rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
         warnings=file.warnings,
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
     from portgate.core.capture import Artifact, Reading
-    from portgate.core.ruleset import Feature, Ruleset
+    from portgate.core.ruleset import Feature, Rule, Ruleset
 
 
 class Session(Protocol):
@@ -63,6 +63,9 @@ class Backend(Protocol):
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
         """The smallest native text that turns what is ours in `observed` into `desired`; None when there is nothing to do."""
+
+    def words(self, rule: Rule) -> str:
+        """A rule as this backend writes it. Rules of ours with the same words are the same rule."""
 
     def session(self) -> Session:
         """Errors: PortgateError when the host does not have this backend or permission lacks."""

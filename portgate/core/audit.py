@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import cached_property, partial
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.chains import ChainEvaluation, Doubts, Kind, exactly, leaf_of
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
+from portgate.core.focus import only_near, steady_fields
 from portgate.core.listener import Listener
 from portgate.core.net import (
     PORT_PROTOCOLS,
@@ -125,7 +126,7 @@ class Audit:
 
 def audit(situation: Situation) -> Audit:
     """Every listener and every finding."""
-    views = {family: _View(situation, family) for family in Family}
+    views = {family: _View(situation, _near_listeners(situation), family) for family in Family}
     exposures = tuple(
         _exposure(listener, situation, views) for listener in sorted(situation.listeners, key=lambda one: one.sort_key)
     )
@@ -140,20 +141,49 @@ def audit(situation: Situation) -> Audit:
 # ------------------------------------------------------------------ what reaches a listener
 
 
+Cut = Callable[[Ruleset], Ruleset]
+
+
+def _near_listeners(situation: Situation) -> Cut:
+    """Leaves out what no packet to a listener can meet: most of a large set, which would only cost time."""
+    steady = steady_fields(situation.live)
+    ports = {(one.protocol, one.port) for one in situation.listeners if one.port is not None}
+    boxes = [{Field.PROTOCOL: (protocol, protocol), Field.DPORT: (port, port)} for protocol, port in ports]
+    near = [{field: part for field, part in box.items() if field in steady} for box in boxes]
+    return lambda ruleset: only_near(ruleset, near)
+
+
 class _View:
     """All new connections from outside in one family: what becomes of them live, and what the policy says."""
 
-    def __init__(self, situation: Situation, family: Family) -> None:
+    def __init__(self, situation: Situation, cut: Cut, family: Family) -> None:
         self.family = family
         self.host = situation.host
         self.analysis = Analysis(family, situation.host)
         self.space: Space = self.analysis.space
-        self.live = self._decided(situation.live, places=True)
         self.blocked = self.space.leaf(DROPPED)
-        self.wanted = None if situation.desired is None else self._decided(situation.desired, places=False)
+        self._situation = situation
+        self._cut = cut
+
+    @cached_property
+    def live(self) -> Diagram:
+        return self._decided(self._situation.live, places=True)
+
+    @cached_property
+    def wanted(self) -> Diagram | None:
+        desired = self._situation.desired
+        return None if desired is None else self._decided(desired, places=False)
+
+    @cached_property
+    def ours_agree(self) -> bool:
+        """Whether what portgate has loaded is what the policy says, so that it is other rules that let packets by."""
+        owned, desired = self._situation.live.owned(), self._situation.desired
+        if desired is None or not owned.containers:
+            return False
+        return self.analysis.inbound(self._cut(owned)) is self.analysis.inbound(self._cut(desired))
 
     def _decided(self, ruleset: Ruleset, *, places: bool) -> Diagram:
-        return self.analysis.settle(self.analysis.inbound(ruleset, places=places))
+        return self.analysis.settle(self.analysis.inbound(self._cut(ruleset), places=places))
 
     def outside(self, listener: Listener) -> Diagram:
         """The set of packets from other hosts to an address that the listener listens on."""
@@ -288,7 +318,7 @@ def _disagreement(
     live, wanted = leaf.value
     packet = witness(view.space, view.family, compared, leaf, likely(view.host), _own_port(listener))
     if live.fate is Fate.ACCEPT and wanted.fate in (Fate.DROP, Fate.REJECT):
-        code = "PG604" if _ours_would_block(view, situation) else "PG602"
+        code = "PG604" if view.ours_agree else "PG602"
         detail = f"{_name(listener)} on {_port(listener)} can be reached by {packet}, which the policy does not allow"
         return Finding(Diagnostic(code, detail), listener, packet, live.place)
     if live.fate in (Fate.DROP, Fate.REJECT) and wanted.fate is Fate.ACCEPT and live.place is not None:
@@ -297,14 +327,6 @@ def _disagreement(
         detail = f"the policy allows {packet}, and {_blame(situation.live, live.place)} drops it"
         return Finding(Diagnostic("PG605", detail), listener, packet, live.place)
     return None
-
-
-def _ours_would_block(view: _View, situation: Situation) -> bool:
-    """Whether what portgate has loaded is what the policy says, so that it is other rules that let packets by."""
-    owned = situation.live.owned()
-    if situation.desired is None or not owned.containers:
-        return False
-    return view.analysis.inbound(owned) is view.analysis.inbound(situation.desired)
 
 
 def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
@@ -360,15 +382,13 @@ def _waits_in_vain(grant: Grant, listeners: Sequence[Listener]) -> bool:
 
 
 def _of_rules(live: Ruleset) -> Iterator[Finding]:
-    """PG608, chain by chain: rules that would end a packet's way, but that none reaches."""
+    """PG608, chain by chain, in rules that are not ours: those that would end a packet's way, but that none reaches."""
     for number, container in enumerate(live.containers):
-        for family in container.families[:1] if len(container.families) == 1 else ():
-            yield from _dead_rules(live, container, number, (family,))
-        if len(container.families) > 1:
-            yield from _dead_rules(live, container, number, container.families)
+        if container.families and not container.owned:
+            yield from _dead_rules(live, container, number)
 
 
-def _dead_rules(live: Ruleset, container: Container, number: int, families: Sequence[Family]) -> Iterator[Finding]:
+def _dead_rules(live: Ruleset, container: Container, number: int) -> Iterator[Finding]:
     """Rules that are dead in every family that the container sees."""
     for chain in container.chains:
         ending = {
@@ -377,7 +397,7 @@ def _dead_rules(live: Ruleset, container: Container, number: int, families: Sequ
             if isinstance(rule.verdict, Accept | Drop | Reject | Dnat)
         }
         alive: set[Place | None] = set()
-        for family in families:
+        for family in container.families:
             known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
             evaluation = ChainEvaluation(
                 Doubts(Space()), ANY_HOST, family, container, known=known, early=False, number=number
@@ -390,7 +410,7 @@ def _dead_rules(live: Ruleset, container: Container, number: int, families: Sequ
             }
         for place in sorted(ending - alive):
             rule = live.rule(place)
-            if rule is not None and not container.owned:
+            if rule is not None:
                 detail = f"rule {place.rule + 1} of chain {chain.name} in {container.name}: {rule_text(rule)}"
                 yield Finding(Diagnostic("PG608", detail), place=place)
 

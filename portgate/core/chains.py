@@ -165,6 +165,7 @@ ORIGINALS = {
 }
 _MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: CT_MARK_BITS}
 BOTH: Intervals = ((0, 1),)
+_ELSEWHERE = frozenset({*_MARKS, Field.SRC_TYPE, Field.DST_TYPE})  # fields that have no level of their own
 # What rules can change within a chain, by level, as it is before any rule has: a packet without a connection is
 # invalid, and marks are 0.
 UNCHANGED: Mapping[int, int] = {
@@ -565,16 +566,19 @@ class ChainEvaluation:
 
     def _boxes(self, fields: Sequence[Field], rows: Sequence[tuple[Box, Diagram]], miss: Diagram) -> Diagram:
         """The leaf of the first box in which the fields lie."""
+        if not all(self._may_have(field) for field in fields):
+            return miss
         levels_of = _LEVELS[self.family]
-        columns = [levels_of.get(field) for field in fields]
-        if (
-            None not in columns
-            and len(set(columns)) == len(columns)
-            and not any(field in self.known for field in fields)
-        ):
-            sides = [(level, field.top) for level, field in zip(columns, fields, strict=True) if level is not None]
+        columns = [levels_of[field] for field in fields if field in levels_of]
+        plain = not any(field in self.known or field in _NOT_PLAIN for field in fields)
+        if plain and len(set(columns)) == len(fields):
+            sides = [(level, field.top) for level, field in zip(columns, fields, strict=True)]
             return self.space.boxes(sides, rows, miss)
         return self.space.chain([self._box(fields, box, leaf, miss) for box, leaf in rows], miss)
+
+    def _may_have(self, field: Field) -> bool:
+        """Whether packets of this family have the field."""
+        return field in _LEVELS[self.family] or field in self.known or field in _ELSEWHERE
 
     def _box(self, fields: Sequence[Field], box: Box, leaf: Diagram, miss: Diagram) -> Diagram:
         inside = self.match(All(tuple(Test(field, (part,)) for field, part in zip(fields, box, strict=True))))

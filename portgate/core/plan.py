@@ -8,7 +8,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,12 +16,16 @@ from portgate.core.addresses import Host
 from portgate.core.audit import Audit, Situation, audit
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic
-from portgate.core.net import Interval
-from portgate.core.ruleset import Chain, Dnat, Element, Field, NamedSet, PlainVerdict, Rule, Ruleset, VerdictMap
+from portgate.core.focus import Near, only_near, steady_fields
+from portgate.core.ruleset import Rule, Ruleset
 from portgate.core.verify import Difference, differences
-from portgate.core.words import element_text, rule_text
+from portgate.core.words import element_text
 
 _MOST_FOCUS = 64  # changed elements; with more of them a whole comparison is cheaper
+
+
+Words = Callable[[Rule], str]
+"""How a backend writes a rule: rules of the same words are the same rule."""
 
 
 class Action(StrEnum):
@@ -64,9 +68,9 @@ def planned(live: Ruleset, desired: Ruleset) -> Ruleset:
     return Ruleset((*live.foreign().containers, *desired.containers))
 
 
-def traffic(live: Ruleset, desired: Ruleset, host: Host) -> tuple[Difference, ...]:
+def traffic(live: Ruleset, desired: Ruleset, host: Host, words: Words) -> tuple[Difference, ...]:
     """The new connections whose fate changes."""
-    before, after = focus(planned(live, live.owned()), planned(live, desired))
+    before, after = focus(planned(live, live.owned()), planned(live, desired), words)
     return differences(before, after, host, most_cubes=12)
 
 
@@ -80,9 +84,9 @@ def audit_of_plan(situation: Situation) -> Audit:
 # ------------------------------------------------------------------ rules
 
 
-def rule_changes(live: Ruleset, desired: Ruleset) -> tuple[RuleChange, ...]:
+def rule_changes(live: Ruleset, desired: Ruleset, words: Words) -> tuple[RuleChange, ...]:
     """Every rule and element of ours that comes or goes."""
-    before, after = _contents(live.owned()), _contents(desired)
+    before, after = _contents(live.owned(), words), _contents(desired, words)
     return tuple(
         RuleChange(action, where, text, comment)
         for where in sorted({*before, *after})
@@ -97,12 +101,12 @@ def rule_changes(live: Ruleset, desired: Ruleset) -> tuple[RuleChange, ...]:
 _Items = Mapping[object, tuple[str, str]]
 
 
-def _contents(ruleset: Ruleset) -> dict[str, dict[object, tuple[str, str]]]:
+def _contents(ruleset: Ruleset, words: Words) -> dict[str, dict[object, tuple[str, str]]]:
     """What each chain and set holds: a key that makes it what it is, its text and comment."""
     result: dict[str, dict[object, tuple[str, str]]] = {}
     for container in ruleset.containers:
         for chain in container.chains:
-            result[f"chain {chain.name}"] = {rule: (rule_text(rule), rule.comment) for rule in chain.rules}
+            result[f"chain {chain.name}"] = {words(rule): (words(rule), rule.comment) for rule in chain.rules}
         for one in container.sets:
             if not one.dynamic:
                 result[f"set {one.name}"] = {
@@ -118,85 +122,35 @@ def _missing(there: _Items, here: _Items) -> Iterator[tuple[str, str]]:
 # ------------------------------------------------------------------ focus
 
 
-def focus(before: Ruleset, after: Ruleset) -> tuple[Ruleset, Ruleset]:
+def focus(before: Ruleset, after: Ruleset, words: Words) -> tuple[Ruleset, Ruleset]:
     """Both rulesets, less the set elements that can't matter for any difference between them.
 
-    When the same rules look up the same sets, packets that lie in no changed element are treated alike. So elements
-    that do not overlap a changed one can be left out on both sides.
+    When the same rules look up the same sets, packets that lie in no changed element are treated alike.
     """
-    if _skeleton(before) != _skeleton(after):
+    if _skeleton(before, words) != _skeleton(after, words):
         return before, after
     changed = list(_changed_elements(before, after))
     if len(changed) > _MOST_FOCUS:
         return before, after
-    return _only_near(before, changed), _only_near(after, changed)
+    return only_near(before, changed), only_near(after, changed)
 
 
-def _skeleton(ruleset: Ruleset) -> tuple[tuple[str, tuple[Chain, ...], tuple[NamedSet, ...]], ...]:
+def _skeleton(ruleset: Ruleset, words: Words) -> object:
     """Everything but what sets hold, and how a backend calls what is ours."""
-    return tuple(
-        ("" if one.owned else one.name, one.chains, tuple(replace(each, elements=()) for each in one.sets)) for one in ruleset.containers
-    )
+    return [
+        (
+            "" if one.owned else one.name,
+            [(chain.name, chain.base, [words(rule) for rule in chain.rules]) for chain in one.chains],
+            [(each.name, each.fields, each.dynamic) for each in one.sets],
+        )
+        for one in ruleset.containers
+    ]
 
 
-_Sides = Mapping[Field, Interval]
-
-
-def _changed_elements(before: Ruleset, after: Ruleset) -> Iterator[_Sides]:
-    steady = _steady_fields(before) & _steady_fields(after)
+def _changed_elements(before: Ruleset, after: Ruleset) -> Iterator[Near]:
+    steady = steady_fields(before) & steady_fields(after)
     for old, new in zip(before.containers, after.containers, strict=True):
         for left, right in zip(old.sets, new.sets, strict=True):
             if left.elements != right.elements:
-                boxes = {one.box for one in left.elements} ^ {one.box for one in right.elements}
-                for box in boxes:
+                for box in {one.box for one in left.elements} ^ {one.box for one in right.elements}:
                     yield {field: part for field, part in zip(left.fields, box, strict=True) if field in steady}
-
-
-def _steady_fields(ruleset: Ruleset) -> frozenset[Field]:
-    """The fields that a packet keeps on its whole way; only they tell that a packet lies in no changed element."""
-    kept = {Field.PROTOCOL, Field.SRC4, Field.SRC6}
-    translates = any(
-        isinstance(verdict, Dnat)
-        for container in ruleset.containers
-        for chain in container.chains
-        for rule in chain.rules
-        for verdict in _plain_verdicts(rule)
-    )
-    return frozenset(kept if translates else kept | {Field.DPORT, Field.DST4, Field.DST6})
-
-
-def _plain_verdicts(rule: Rule) -> tuple[PlainVerdict, ...]:
-    verdict = rule.verdict
-    return tuple(plain for _, plain in verdict.entries) if isinstance(verdict, VerdictMap) else (verdict,)
-
-
-def _only_near(ruleset: Ruleset, changed: Sequence[_Sides]) -> Ruleset:
-    return Ruleset(
-        tuple(
-            replace(
-                container,
-                sets=tuple(
-                    replace(
-                        one,
-                        elements=tuple(element for element in one.elements if _is_near(one.fields, element, changed)),
-                    )
-                    for one in container.sets
-                ),
-            )
-            if container.owned
-            else container
-            for container in ruleset.containers
-        )
-    )
-
-
-def _is_near(fields: Sequence[Field], element: Element, changed: Sequence[_Sides]) -> bool:
-    return any(_overlaps(fields, element, sides) for sides in changed)
-
-
-def _overlaps(fields: Sequence[Field], element: Element, sides: _Sides) -> bool:
-    for field, (first, last) in zip(fields, element.box, strict=True):
-        other = sides.get(field)
-        if other is not None and (other[1] < first or last < other[0]):
-            return False
-    return True

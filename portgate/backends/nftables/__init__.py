@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from portgate.backends import Session
     from portgate.core.capture import Artifact, Reading
-    from portgate.core.ruleset import Feature, Ruleset
+    from portgate.core.ruleset import Feature, Rule, Ruleset
 
 TABLE = "inet portgate"
 HEADER = "# Made by portgate from its policy. Edits are overwritten by the next apply.\n"
@@ -44,6 +44,11 @@ class Nftables:
         from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
 
         return transaction.transaction(observed, desired)
+
+    def words(self, rule: Rule) -> str:
+        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+
+        return transaction.words(rule)
 
     def session(self) -> Session:
         from portgate.backends.nftables import session  # noqa: PLC0415 - see the class

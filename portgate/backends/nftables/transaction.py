@@ -29,6 +29,7 @@ from portgate.backends.nftables.emit import (
     rule_text,
     set_type,
 )
+from portgate.core import words as core_words
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
@@ -154,6 +155,11 @@ def _text(rule: Rule) -> str | None:
         return rule_text(rule)
     except NotOursError:
         return None
+
+
+def words(rule: Rule) -> str:
+    """As emit writes it; for a rule that it would not write, what the host says."""
+    return _text(rule) or core_words.rule_text(rule)
 
 
 # ------------------------------------------------------------------ elements
