@@ -88,7 +88,7 @@ class Space:
                 kept.append(child)
         return self.unique(level, kept_cuts, kept)
 
-    def unique(self, level: int, cuts: list[int], children: list[Diagram]) -> Diagram:
+    def unique(self, level: int, cuts: Sequence[int], children: Sequence[Diagram]) -> Diagram:
         """The node with these children, of which neighbours differ."""
         if not cuts:
             return children[0]
@@ -211,19 +211,24 @@ class Space:
 
     def rebuild(self, diagram: Diagram, leaf: Callable[[Diagram], Diagram]) -> Diagram:
         """The diagram with every leaf replaced by another leaf."""
-        memo: dict[Diagram, Diagram] = {}
+        new = {one: leaf(one) for one in self.leaves(diagram)}
+        if all(one is other for one, other in new.items()):
+            return diagram
 
         def walk(node: Diagram) -> Diagram:
-            found = memo.get(node)
+            found = new.get(node)
             if found is None:
-                if node.level == LEAF:
-                    found = leaf(node)
-                else:
-                    found = self.node(node.level, node.cuts, [walk(child) for child in node.children])
-                memo[node] = found
+                found = new[node] = self.replaced(node, {child: walk(child) for child in dict.fromkeys(node.children)})
             return found
 
         return walk(diagram)
+
+    def replaced(self, node: Diagram, new: Mapping[Diagram, Diagram]) -> Diagram:
+        """The node with each of its children replaced by what `new` has for it."""
+        children = [new[child] for child in node.children]
+        if len(set(new.values())) == len(new):  # then neighbours differ as before
+            return self.unique(node.level, node.cuts, children)
+        return self.node(node.level, node.cuts, children)
 
     def restrict(self, diagram: Diagram, values: Mapping[int, int]) -> Diagram:
         """The function that is left when these levels have these values."""
@@ -241,7 +246,7 @@ class Space:
                 if value is not None:
                     found = walk(node.at(value))
                 else:
-                    found = self.node(node.level, node.cuts, [walk(child) for child in node.children])
+                    found = self.replaced(node, {child: walk(child) for child in dict.fromkeys(node.children)})
                 memo[node] = found
             return found
 
@@ -279,14 +284,14 @@ class Space:
                 return self.leaf((a.value, b.value))
             found = memo.get((a, b))
             if found is None:
-                level = min(a.level, b.level)
-                cuts = sorted({*(a.cuts if a.level == level else ()), *(b.cuts if b.level == level else ())})
-                points = [*cuts, cuts[-1] + 1]
-                children = [
-                    walk(a.at(point) if a.level == level else a, b.at(point) if b.level == level else b)
-                    for point in points
-                ]
-                found = memo[a, b] = self.node(level, cuts, children)
+                if a.level == b.level:
+                    rows = [(cut, walk(x, y)) for cut, x, y in _side_by_side(a, b)]
+                    found = self.node(a.level, [cut for cut, _ in rows[:-1]], [child for _, child in rows])
+                elif a.level < b.level:
+                    found = self.replaced(a, {child: walk(child, b) for child in dict.fromkeys(a.children)})
+                else:
+                    found = self.replaced(b, {child: walk(a, child) for child in dict.fromkeys(b.children)})
+                memo[a, b] = found
             return found
 
         return walk(left, right)
@@ -300,7 +305,7 @@ class Space:
             if diagram.level == LEAF:
                 found = frozenset((diagram,))
             else:
-                found = frozenset().union(*(self.leaves(child) for child in diagram.children))
+                found = frozenset().union(*map(self.leaves, dict.fromkeys(diagram.children)))
             self._leaf_sets[diagram] = found
         return found
 
@@ -308,11 +313,11 @@ class Space:
 class _Substitution:
     """`Space.substitute` for one hole, memoised by the two diagrams. The inner loop of everything: kept flat."""
 
-    __slots__ = ("_hole", "_memo", "_node", "_unique")
+    __slots__ = ("_hole", "_memo", "_replaced", "_unique")
 
     def __init__(self, hole: Diagram, space: Space) -> None:
         self._hole = hole
-        self._node = space.node
+        self._replaced = space.replaced
         self._unique = space.unique
         self._memo: dict[tuple[Diagram, Diagram], Diagram] = {}
 
@@ -327,30 +332,54 @@ class _Substitution:
             if a.level == b.level:
                 found = self._merge(a, b)
             elif a.level < b.level:
-                found = self._node(a.level, a.cuts, [self.walk(child, b) for child in a.children])
+                found = self._replaced(a, {child: self.walk(child, b) for child in dict.fromkeys(a.children)})
             else:
-                found = self._node(b.level, b.cuts, [self.walk(a, child) for child in b.children])
+                found = self._replaced(b, {child: self.walk(a, child) for child in dict.fromkeys(b.children)})
             self._memo[key] = found
         return found
 
     def _merge(self, a: Diagram, b: Diagram) -> Diagram:
-        """Both test the same level: their partitions are merged like sorted lists."""
-        walk, a_children, b_children = self.walk, a.children, b.children
-        a_cuts, b_cuts = (*a.cuts, _ABOVE_ALL), (*b.cuts, _ABOVE_ALL)
+        """Both test the same level: their partitions are merged like sorted lists.
+
+        Nearly all the time goes into this loop, and nearly every pair in it is a leaf or known: so `walk` is called for
+        the others only.
+        """
+        walk, known, hole = self.walk, self._memo.get, self._hole
+        a_cuts, b_cuts = iter((*a.cuts, _ABOVE_ALL)), iter((*b.cuts, _ABOVE_ALL))
+        a_children, b_children = iter(a.children), iter(b.children)
+        x, y, a_cut, b_cut = next(a_children), next(b_children), next(a_cuts), next(b_cuts)
         cuts: list[int] = []
-        children = [walk(a_children[0], b_children[0])]
-        i = j = 0
+        children: list[Diagram] = []
+        previous, cut = None, -1
         while True:
-            a_cut, b_cut = a_cuts[i], b_cuts[j]
-            cut = a_cut if a_cut < b_cut else b_cut
-            if cut == _ABOVE_ALL:
-                return self._unique(a.level, cuts, children)
-            i += a_cut == cut
-            j += b_cut == cut
-            child = walk(a_children[i], b_children[j])
-            if child is not children[-1]:
+            if x is hole:
+                child = y
+            elif x.level == LEAF or y is hole:
+                child = x
+            else:
+                child = known((x, y)) or walk(x, y)
+            if child is not previous:
                 cuts.append(cut)
                 children.append(child)
+                previous = child
+            if a_cut < b_cut:
+                cut, x, a_cut = a_cut, next(a_children), next(a_cuts)
+            elif b_cut < a_cut:
+                cut, y, b_cut = b_cut, next(b_children), next(b_cuts)
+            elif a_cut == _ABOVE_ALL:
+                return self._unique(a.level, cuts[1:], children)
+            else:
+                cut, x, a_cut, y, b_cut = a_cut, next(a_children), next(a_cuts), next(b_children), next(b_cuts)
+
+
+def _side_by_side(a: Diagram, b: Diagram) -> Iterator[tuple[int, Diagram, Diagram]]:
+    """The pieces on which neither of two nodes of one level changes: (last value, child of a, child of b)."""
+    i = j = 0
+    a_cuts, b_cuts = (*a.cuts, _ABOVE_ALL), (*b.cuts, _ABOVE_ALL)
+    while i < len(a_cuts) and j < len(b_cuts):
+        cut = min(a_cuts[i], b_cuts[j])
+        yield cut, a.children[i], b.children[j]
+        i, j = i + (a_cuts[i] == cut), j + (b_cuts[j] == cut)
 
 
 _ABOVE_ALL = 1 << 129
@@ -363,8 +392,8 @@ def evaluate(diagram: Diagram, values: Mapping[int, int]) -> Hashable:
     return diagram.value
 
 
-def levels(diagram: Diagram) -> frozenset[int]:
-    """Every level that the diagram tests."""
+def nodes(diagram: Diagram) -> set[Diagram]:
+    """Every node of the diagram, without its leaves."""
     seen: set[Diagram] = set()
     stack = [diagram]
     while stack:
@@ -372,7 +401,12 @@ def levels(diagram: Diagram) -> frozenset[int]:
         if node.level != LEAF and node not in seen:
             seen.add(node)
             stack.extend(node.children)
-    return frozenset(node.level for node in seen)
+    return seen
+
+
+def levels(diagram: Diagram) -> frozenset[int]:
+    """Every level that the diagram tests."""
+    return frozenset(node.level for node in nodes(diagram))
 
 
 def cubes(diagram: Diagram, leaf: Diagram, tops: Mapping[int, int]) -> Iterator[dict[int, Intervals]]:
