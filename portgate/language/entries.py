@@ -10,9 +10,9 @@ from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS
 from portgate.core.policy import Default, Expectation, Forward, Grant, Outcome, Peer, Rulebook, Traffic
 from portgate.language import grammar, identity, values
 from portgate.language.grammar import Record
-from portgate.language.mistakes import Mistakes, span_of
+from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Line, Node, Pair, Scalar, Sequence
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -22,6 +22,7 @@ IPV4, IPV6, BOTH = 1, 2, 3
 """Families as bits: an entry whose parts have none in common matches nothing."""
 IGMP = 2
 _FAMILY_OF_PROTOCOL = {ICMP: IPV4, IGMP: IPV4, ICMPV6: IPV6}
+_PLAIN_KEYS = frozenset({"port", "from"})
 _MATCH_KEYS = frozenset({"port", "proto", "from", "to"})
 
 
@@ -74,7 +75,31 @@ class Entries:
         return self._peers.read(fields["from"]) or (Peer(),)
 
     def _grants(self, pair: Pair | None, place: Place) -> tuple[Grant, ...]:
-        return tuple(one for node in self._records.entries(pair) if (one := self._grant(node, place)))
+        found: list[Grant] = []
+        for item in self._records.lines(pair):
+            if isinstance(item, Line):
+                grant = self._plain_grant(item, place) or self._grant(item.expanded(), place)
+            else:
+                grant = self._grant(item, place)
+            if grant is not None:
+                found.append(grant)
+        return tuple(found)
+
+    def _plain_grant(self, line: Line, place: Place) -> Grant | None:
+        """What most lines of a large policy are: a port and a source. None for anything else, and for anything wrong."""
+        words = line.words
+        if words.keys() != _PLAIN_KEYS or not place.inbound:
+            return None
+        try:
+            traffic, sources = self._names.traffic(words["port"]), self._peers.named(words["from"])
+        except MistakeError:
+            return None
+        if _families_of_traffic(traffic) != BOTH:
+            return None
+        span = line.span()
+        name = self._unique(identity.derive(place.label, words["port"], words["from"]))
+        self._ids[name] = span
+        return Grant(name, traffic, sources, span=span)
 
     # ---- one entry
 
@@ -91,8 +116,8 @@ class Entries:
             )
             return None
         traffic = self._traffic(fields)
-        sources = self._peers.read(fields["from"]) if "from" in fields else ()
-        destinations = self._peers.read(fields["to"]) if "to" in fields else ()
+        sources = self._peers.optional(fields, "from")
+        destinations = self._peers.optional(fields, "to")
         if destinations or _families_of_traffic(traffic) != BOTH:
             self._check_families(node, traffic, sources, destinations)
         if place.blocks or destinations or not place.inbound:
@@ -103,7 +128,7 @@ class Entries:
         fields = self._records.fields(node, grammar.FORWARD)
         if fields is None or "to" not in fields or "port" not in fields:
             return None
-        traffic, sources = self._ports(fields["port"]), self._peers.read(fields.get("from"))
+        traffic, sources = self._ports(fields["port"]), self._peers.optional(fields, "from")
         if any(part.protocol not in PORT_PROTOCOLS for part in traffic):
             self._mistakes.add("PG222", "only protocols with ports can be forwarded", fields["port"][1], "name a port")
         address, port = self._records.scalar(fields["to"][1], values.target) or (None, None)
@@ -121,7 +146,7 @@ class Entries:
         if "only" in fields:
             return Expectation(self._ports(fields["only"], may_be_empty=True), None, span=span_of(node))
         outcome = Outcome(self._records.word(fields["is"], tuple(Outcome), Outcome.BLOCKED))
-        sources, destinations = self._peers.read(fields.get("from")), self._peers.read(fields.get("to"))
+        sources, destinations = self._peers.optional(fields, "from"), self._peers.optional(fields, "to")
         traffic = self._traffic(fields)
         self._check_families(node, traffic, sources, destinations)
         return Expectation(traffic, outcome, sources, destinations, span_of(node))
@@ -190,8 +215,12 @@ class Entries:
         return name
 
     def _derived_id(self, fields: Fields, label: str) -> str:
+        parts = (identity.written(fields.get(key)) for key in ("from", "to", "limit"))
+        what = identity.written(fields.get("port") or fields.get("proto"))
+        return self._unique(identity.derive(label, what, *parts))
+
+    def _unique(self, name: str) -> str:
         """Entries that say the same are told apart by a number, which only they share."""
-        name = identity.derive(label, fields)
         if name not in self._ids:
             return name
         count = self._repeated.get(name, 1) + 1

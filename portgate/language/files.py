@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Callable
 
 from portgate.core.diagnostics import Span
-from portgate.language import nodes
 from portgate.language.mistakes import Mistakes, Placed, span_of
-from portgate.language.nodes import Broken, Mapping, Node, Scalar, Sequence
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.parse import parse
 from portgate.language.text import POLICY_BYTES, decode
 
 FILES = 200
@@ -52,7 +52,7 @@ class Files:
             return None
         self.policies.append(path)
         self.sources[path] = text
-        root = self._root(nodes.parse(text, path, self._mistakes), path)
+        root = self._root(parse(text, path, self._mistakes), path)
         if root is None:
             return None
         self._open.append(path)
@@ -102,7 +102,7 @@ class Files:
                 self._unite(both, second)
                 return both
             case (Sequence(), Sequence()):
-                return Sequence(first.start_mark, first.end_mark, [*first.items, *second.items])
+                return Sequence(first.start_mark, first.end_mark, [*first.lines, *second.lines])
             case (Scalar(), Scalar()) if first.value == second.value:
                 return first
             case (Scalar(value="", style="" | None), Mapping() | Sequence()):
@@ -122,10 +122,10 @@ def relative(entry: Scalar) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(entry.start_mark.name), entry.value))
 
 
-def _entries(pair: nodes.Pair | None) -> list[Node]:
+def _entries(pair: Pair | None) -> list[Node]:
     if pair is None:
         return []
-    return list(pair[1].items) if isinstance(pair[1], Sequence) else [pair[1]]
+    return pair[1].items if isinstance(pair[1], Sequence) else [pair[1]]
 
 
 def _reading_remedy(path: str) -> str:

@@ -10,31 +10,31 @@ READABLE = 36
 """With a dash, six digits and a counter this stays below the 48 characters that an id may have."""
 
 
-class _Slug(dict[int, str]):
-    def __missing__(self, key: int) -> str:
-        return "-"
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+_SLUG = bytes(byte if byte in _PLAIN else ord("-") for byte in range(256))
 
 
-_SLUG = _Slug({ord(one): one for one in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"})
+def derive(label: str, what: str, sources: str = "", destinations: str = "", limit: str = "") -> str:
+    """`ssh-from-office-3f9a1c`, from what is written. `label` says which list the entry is in, "" for the grants of inbound."""
+    said = label + (what or "all")
+    if sources:
+        said += "\0from\0" + sources
+    if destinations:
+        said += "\0to\0" + destinations
+    if limit:
+        said += "\0limit\0" + limit
+    content = said.encode("utf-8", "backslashreplace")
+    readable = content[:READABLE].translate(_SLUG).strip(b"-.").decode("ascii")
+    return f"{readable}-{blake2b(content, digest_size=3).hexdigest()}"
 
 
-def derive(label: str, fields: dict[str, Pair]) -> str:
-    """`ssh-from-office-3f9a1c`. `label` says which list the entry is in, "" for the grants of inbound."""
-    what = fields.get("port") or fields.get("proto")
-    content = label + (_text(what[1]) if what else "all")
-    if "from" in fields:
-        content += "\0from\0" + _text(fields["from"][1])
-    if "to" in fields:
-        content += "\0to\0" + _text(fields["to"][1])
-    readable = content[:READABLE].translate(_SLUG).strip("-.")
-    if "limit" in fields:
-        content += "\0limit\0" + _text(fields["limit"][1])
-    return f"{readable}-{blake2b(content.encode('utf-8', 'backslashreplace'), digest_size=3).hexdigest()}"
+def written(pair: Pair | None) -> str:
+    """What stands there, whatever the order of its items; "" for an absent key."""
+    return "" if pair is None else _text(pair[1])
 
 
 def _text(node: Node) -> str:
-    """What stands there, whatever the order of its items."""
-    if type(node) is Scalar:
+    if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Sequence):
         return ",".join(sorted(map(_text, node.items)))

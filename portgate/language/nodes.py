@@ -1,54 +1,19 @@
-"""YAML text to nodes with places, by the parser's event stream.
+"""The nodes of a YAML document: what is written, and where.
 
 Theory
     The events of PyYAML's parser carry all that is needed: the raw text of each scalar, and where it begins and ends. A scalar
     node *is* its event, so reading costs little more than parsing. Nothing is typed here: `22:22`, `no` and `2027-03-31` stay the
     text that they are, and what they mean depends on the key they stand at.
-    The parser stops at its first mistake. To find the next ones the offending lines are blanked, and it runs again.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import yaml
-from yaml.events import (
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
+from yaml.events import ScalarEvent
 
 from portgate.core.diagnostics import Span
-from portgate.language.mistakes import Mark, Mistakes, Placed, Related, span_of
-from portgate.language.text import without_tabs
-
-
-class PythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """For a PyYAML built without libyaml: the same events, about ten times slower."""
-
-    def __init__(self, stream: io.StringIO) -> None:
-        yaml.reader.Reader.__init__(self, stream)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-
-
-Parser: Callable[[io.StringIO], Any] = PythonParser
-with suppress(ImportError):
-    from yaml._yaml import CParser
-
-    Parser = CParser
-
-DEPTH = 16
-ATTEMPTS = 25
-LARGE = 1 << 20
-ATTEMPTS_LARGE = 4
+from portgate.language.mistakes import Mark, Placed
 
 if TYPE_CHECKING:
 
@@ -61,6 +26,10 @@ if TYPE_CHECKING:
         style: str | None
         anchor: str | None
         tag: str | None
+
+        def __init__(
+            self, anchor: None, tag: None, implicit: tuple[bool, bool], value: str, start: Mark, end: Mark, style: str
+        ) -> None: ...
 else:
     Scalar = ScalarEvent
 
@@ -77,12 +46,18 @@ class Mapping:
 
 
 class Sequence:
-    __slots__ = ("end_mark", "items", "start_mark")
+    """**Shape** `lines` are the items as they were read, some of them perhaps folded into a Line."""
 
-    def __init__(self, start: Mark, end: Mark, items: list[Node]) -> None:
+    __slots__ = ("end_mark", "lines", "start_mark")
+
+    def __init__(self, start: Mark, end: Mark, lines: list[Node | Line]) -> None:
         self.start_mark = start
         self.end_mark = end
-        self.items = items
+        self.lines = lines
+
+    @property
+    def items(self) -> list[Node]:
+        return [one.expanded() if isinstance(one, Line) else one for one in self.lines]
 
 
 class Broken:
@@ -95,190 +70,47 @@ class Broken:
         self.end_mark = place.end_mark
 
 
+class Point(NamedTuple):
+    """A mark of our own."""
+
+    name: str
+    line: int
+    column: int
+
+
+class Line:
+    """An entry of a list that fills a line: `- {port: 4242/tcp, from: 10.1.2.0/24}`, all of it plain words.
+
+    **Units** `number` and the columns, that of the brace and that behind the other one, count from 0.
+    """
+
+    __slots__ = ("column", "end_column", "file", "number", "words")
+
+    def __init__(self, file: str, number: int, column: int, end_column: int, words: dict[str, str]) -> None:
+        self.file = file
+        self.number = number
+        self.column = column
+        self.end_column = end_column
+        self.words = words
+
+    def span(self) -> Span:
+        return Span(self.file, self.number + 1, self.column + 1, self.number + 1, self.end_column + 1)
+
+    def expanded(self) -> Mapping:
+        """The same as if it had been parsed."""
+        pairs: dict[str, Pair] = {}
+        column = self.column + 1
+        for text, value in self.words.items():
+            behind = column + len(text) + 2
+            pairs[text] = self._scalar(text, column), self._scalar(value, behind)
+            column = behind + len(value) + 2
+        start, end = (Point(self.file, self.number, at) for at in (self.column, self.end_column))
+        return Mapping(start, end, pairs)
+
+    def _scalar(self, text: str, column: int) -> Scalar:
+        start, end = (Point(self.file, self.number, at) for at in (column, column + len(text)))
+        return Scalar(None, None, (True, False), text, start, end, "")
+
+
 Node = Scalar | Mapping | Sequence | Broken
 Pair = tuple[Scalar, Node]
-
-
-def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
-    """The root of the only document; None when the file is empty or can't be read."""
-    text = without_tabs(text, file, mistakes)
-    lines = text.split("\n")
-    last_cut = -2
-    for _ in range(ATTEMPTS if len(text) < LARGE else ATTEMPTS_LARGE):
-        found = Mistakes()
-        try:
-            root = _Composer(text, file, found).document()
-        except yaml.MarkedYAMLError as error:
-            first, last = _offending_lines(error, lines)
-            if _opened_at(error) or first != last_cut + 1:
-                _report_syntax(error, lines, file, mistakes)
-            mistakes.damaged = True
-            lines[first : last + 1] = [""] * (last + 1 - first)
-            last_cut = last
-            text = "\n".join(lines)
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            mistakes.add("PG104", str(error), Span(file, 1, 1, 1, 1))
-            return None
-        except _TooDeepError as error:
-            mistakes.add("PG111", f"more than {DEPTH} levels", error.place)
-            mistakes.damaged = True
-            return None
-        else:
-            mistakes.extend(found)
-            return root
-    return None
-
-
-# ------------------------------------------------------------------ events to nodes
-
-
-class _TooDeepError(Exception):
-    def __init__(self, place: Placed) -> None:
-        self.place = place
-
-
-class _Stream(io.StringIO):
-    """The parser copies `name` into every mark."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name
-
-
-class _Composer:
-    def __init__(self, text: str, file: str, mistakes: Mistakes) -> None:
-        self._next: Callable[[], Any] = Parser(_Stream(text, file)).get_event
-        self._mistakes = mistakes
-        self._depth = 0
-
-    def document(self) -> Node | None:
-        self._next()  # the start of the stream
-        if type(self._next()) is StreamEndEvent:
-            return None
-        root = self._node(self._next())
-        self._next()  # the end of the document
-        kind = type(more := self._next())
-        if kind is DocumentStartEvent:
-            self._mistakes.add("PG113", "a second document begins here", more, "put it into a file of its own")
-        return root
-
-    def _node(self, event: Any) -> Node:
-        kind = type(event)
-        if kind is ScalarEvent:
-            return self._scalar(event)
-        if kind is not MappingStartEvent and kind is not SequenceStartEvent:
-            self._mistakes.add("PG110", f"`*{event.anchor}` is an alias", event, 'write it out; quote a pattern: "*"')
-            return Broken(event)
-        if event.anchor is not None or event.tag is not None:
-            self._refuse(event)
-        self._depth += 1
-        if self._depth > DEPTH:
-            raise _TooDeepError(event)
-        node = self._mapping(event) if kind is MappingStartEvent else self._sequence(event)
-        self._depth -= 1
-        return node
-
-    def _scalar(self, event: Scalar) -> Scalar:
-        if event.anchor is not None or event.tag is not None:
-            self._refuse(event)
-        return event
-
-    def _refuse(self, event: Any) -> None:
-        tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-        what = f"`&{event.anchor}` is an anchor" if event.anchor else f"`{tag}` is a tag"
-        self._mistakes.add("PG110", what, event, "remove it, and quote the value if it begins with & or !")
-
-    def _mapping(self, start: Any) -> Mapping:
-        pairs: dict[str, Pair] = {}
-        next_event = self._next
-        value: Any = start
-        while (kind := type(key := next_event())) is not MappingEndEvent:
-            if kind is not ScalarEvent:
-                self._refuse_key(self._node(key))
-                value = self._node(next_event())
-                continue
-            value = next_event()
-            if type(value) is not ScalarEvent or value.anchor is not None or value.tag is not None:
-                value = self._node(value)
-            text = key.value
-            if text in pairs:
-                self._report_duplicate(pairs[text][0], key)
-            else:
-                pairs[text] = (key, value)
-        return Mapping(start.start_mark, key.end_mark if start.flow_style else value.end_mark, pairs)
-
-    def _sequence(self, start: Any) -> Sequence:
-        items: list[Node] = []
-        next_event = self._next
-        item: Any = start
-        while (_kind := type(event := next_event())) is not SequenceEndEvent:
-            item = self._node(event)
-            items.append(item)
-        return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, items)
-
-    def _refuse_key(self, key: Node) -> None:
-        if not isinstance(key, Broken):
-            self._mistakes.add("PG108", "a key is a plain word", key, "write `key: value`")
-
-    def _report_duplicate(self, first: Scalar, second: Scalar) -> None:
-        related = ((span_of(first), "first written here"),)
-        self._mistakes.add("PG106", f"`{second.value}` is written twice", second, "join the two", related)
-
-
-# ------------------------------------------------------------------ mistakes of syntax
-
-_REMEDIES = (
-    ("',' or '}'", "close the brace, and part its entries with commas"),
-    ("',' or ']'", "close the bracket, and part its items with commas"),
-    ("mapping values are not allowed", "quote a value that holds `: `, or put the key on a line of its own"),
-    ("quoted scalar", "close the quote"),
-    ("could not find expected ':'", "write `key: value`, with a space after the colon"),
-    ("cannot start any token", "quote a value that begins with this character"),
-    ("alphabetic or numeric", 'quote a value that begins with `*` or `&`: "*"'),
-    ("escape", "write a backslash in single quotes, or twice in double quotes"),
-)
-
-
-def _opened_at(error: yaml.MarkedYAMLError) -> Mark | None:
-    """Where the bracket or quote was opened that is not closed on its line."""
-    context, problem = error.context_mark, error.problem_mark
-    if context is None or problem is None or context.line >= problem.line:
-        return None
-    return context if "flow" in str(error.context) or "quoted" in str(error.context) else None
-
-
-def _place(error: yaml.MarkedYAMLError, lines: list[str], file: str) -> Span:
-    mark = _opened_at(error) or error.problem_mark or error.context_mark
-    line = min(mark.line, len(lines) - 1) if mark else 0
-    column = min(mark.column, len(lines[line])) if mark else 0
-    return Span(file, line + 1, column + 1, line + 1, min(column + 1, len(lines[line])) + 1)
-
-
-def _report_syntax(error: yaml.MarkedYAMLError, lines: list[str], file: str, mistakes: Mistakes) -> None:
-    told = f"{error.context or ''} {error.problem or ''}".strip()
-    remedy = next(
-        (remedy for sign, remedy in _REMEDIES if sign in told), "compare the indentation with the lines around"
-    )
-    related: Related = ()
-    mark = error.problem_mark
-    if _opened_at(error) and mark and mark.line < len(lines):
-        column = min(mark.column, len(lines[mark.line])) + 1
-        related = ((Span(file, mark.line + 1, column, mark.line + 1, column), "noticed here"),)
-    mistakes.add("PG104", told, _place(error, lines, file), remedy, related)
-
-
-def _offending_lines(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, int]:
-    """The lines to leave out: one with an unclosed bracket, else the one complained of with all that is deeper."""
-    first = _place(error, lines, "").line - 1
-    while first > 0 and not lines[first].strip():
-        first -= 1
-    last = first
-    if not _opened_at(error):
-        indent = _indent(lines[first])
-        while last + 1 < len(lines) and (not lines[last + 1].strip() or _indent(lines[last + 1]) > indent):
-            last += 1
-    return first, last
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))

@@ -24,23 +24,31 @@ class PeerReader:
         self._mistakes = mistakes
         self._known: dict[str, Peers] = {"any": ANYBODY}
 
-    def read(self, pair: Pair | None) -> Peers:
-        if pair is None:
-            return ANYBODY
+    def read(self, pair: Pair) -> Peers:
         node = pair[1]
         return self._list(node) if type(node) is Sequence else self._item(node)
 
+    def optional(self, fields: dict[str, Pair], key: str) -> Peers:
+        """Everybody for an absent key."""
+        return self.read(fields[key]) if key in fields else ANYBODY
+
     def _item(self, node: Node) -> Peers:
+        if type(node) is not Scalar or not (node.value or node.style):
+            return self._other(node)
+        return self._records.convert(node, self.named) or ANYBODY
+
+    def named(self, text: str) -> Peers:
+        """A name, a literal or `any`. Errors: MistakeError."""
+        found = self._known.get(text)
+        if found is None:
+            found = self._known[text] = (self._names.peer(text),)
+        return found
+
+    def _other(self, node: Node) -> Peers:
         if type(node) is Mapping:
             return self._with_exception(node)
-        if type(node) is not Scalar or not (node.value or node.style):
-            self._records.expected("a name or an address", node, "write `any`, a name, an address, or a list of them")
-            return ANYBODY
-        found = self._known.get(node.value)
-        if found is None:
-            peer = self._records.scalar(node, self._names.peer)
-            found = self._known[node.value] = ANYBODY if peer is None else (peer,)
-        return found
+        self._records.expected("a name or an address", node, "write `any`, a name, an address, or a list of them")
+        return ANYBODY
 
     def _list(self, node: Sequence) -> Peers:
         """The named ones as they are, all literals as one."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portgate.core.diagnostics import Span, errors
-from portgate.language import Loaded, load, nodes
+from portgate.language import Loaded, load, parse
 from portgate.language.lint import lint
 from portgate.report.diagnostics import as_dict, render
 
@@ -86,7 +86,7 @@ def test_the_parser_written_in_python_fails_no_worse(text: str, data: st.DataObj
     at = data.draw(st.integers(0, len(text)))
     text = text[:at] + data.draw(st.sampled_from([*PIECES, '"\\U99999999"', '"\\uD800"'])) + text[at + 1 :]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nodes, "Parser", nodes.PythonParser)
+        patch.setattr(parse, "Parser", parse.PythonParser)
         check(load_bytes(text.encode("utf-8", "surrogatepass")))
 
 

@@ -12,7 +12,7 @@ import pytest
 from portgate.core.diagnostics import Span
 from portgate.core.net import ANY_ADDRESS, AddressSet
 from portgate.core.policy import Containers, Default, Limit, Outcome, Peer, Policy, Traffic, Unit
-from portgate.language import Loaded, load, nodes
+from portgate.language import Loaded, load, parse
 
 TODAY = date(2026, 6, 1)
 
@@ -330,7 +330,7 @@ def test_the_parser_written_in_python_reads_the_same(monkeypatch: pytest.MonkeyP
     example = Path(__file__).parents[2] / "policies" / "wireguard-gateway.yaml"
     text = example.read_text() + "  - {only: [ssh]\n  - 'x\n"
     with_c = loaded(text)
-    monkeypatch.setattr(nodes, "Parser", nodes.PythonParser)
+    monkeypatch.setattr(parse, "Parser", parse.PythonParser)
     in_python = loaded(text)
 
     assert [one.span for one in in_python.diagnostics] == [one.span for one in with_c.diagnostics]

@@ -1,0 +1,100 @@
+"""Folding long runs of lines changes nothing but the time that it takes."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portgate.core.diagnostics import Span
+from portgate.language import Loaded, load, parse
+from portgate.language.lines import LEAST, MARKER, Folded, fold
+
+TODAY = date(2026, 6, 1)
+HEAD = "portgate: 1\nzones: {office: {sources: [192.0.2.0/24]}, lan: {interfaces: [eth1]}}\n"
+
+contexts = st.sampled_from(
+    ["inbound:\n  allow:\n", "inbound:\n  block:\n", "outbound:\n  allow:\n", "outbound:\n  block:\n", "expect:\n", "forward:\n",
+     "inbound:\n  allow:\n    - ssh\n", "description: |\n", 'description: "\n', "description: >\n  text\n", "inbound:\n  allow: [\n",
+     "inbound:\n  allow:\n    - foo\n  ", "addresses:\n  a:\n", "services:\n  s:\n", "inbound:\n  allow:\n    - {port: [\n",
+     "expect:\n  - only:\n", "inbound:\n  allow:\n    - port:\n", "inbound:\n  allow:\n    -\n", "# ", "", "inbound:\n  allow:\n    - from:\n"]
+)  # fmt: skip
+lines = st.sampled_from(
+    ["{port: ssh, from: office}", "{port: 80/tcp, from: 10.0.0.0/8}", "{port: ssh, from: ofice}", "{from: lan, port: 443/tcp}",
+     "{port: 8080, from: any}", "{port: ssh, port: http}", "{prot: ssh}", "{port: ssh, from: 10.0.0.1/8} # a } b: c",
+     "{port: ssh, from: any, expires: 2020-01-01}", "{port: ping, from: 10.0.0.0/8}", "{proto: gre}", "{port: 80/tcp, to: 8080}",
+     "{port: ssh, from: office, is: accepted}", "{file: list}", "{any: office, except: 192.0.2.1}", "{port: ssh, to: lan}",
+     "{port: ssh, from: office, limit: 3/minute, note: x}", "{from: office}", "{port: 99999/tcp, from: office}"]
+)  # fmt: skip
+tails = st.sampled_from(
+    ["", "more\n", "      deeper: x\n", "  - ssh\n", "inbound: {}\n", '"\n', "]\n", "]}\n", "- {port: ssh\n", "\t- x\n"]
+)
+
+
+def unfolded(text: str, file: str) -> Folded:
+    return Folded(text, {})
+
+
+def places(loaded: Loaded) -> list[Span | None]:
+    return [grant.span for grant in loaded.policy.grants()] if loaded.policy else []
+
+
+def load_text(text: str) -> Loaded:
+    return load("policy.yaml", lambda path: b"192.0.2.1\n" if path == "list" else text.encode(), TODAY)
+
+
+def both_ways(text: str) -> tuple[Loaded, Loaded]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parse, "fold", unfolded)
+        plain = load_text(text)
+    return load_text(text), plain
+
+
+@settings(max_examples=300, deadline=None)
+@given(contexts, st.integers(0, 6), st.lists(lines, min_size=1, max_size=3), st.integers(LEAST, 40), tails)
+def test_it_does_not_matter_whether_lines_are_folded(
+    context: str, indent: int, some: list[str], count: int, tail: str
+) -> None:
+    run = "".join(f"{' ' * indent}- {some[number % len(some)]}\n" for number in range(count))
+    folded, plain = both_ways(HEAD + context + run + tail)
+
+    assert folded == plain
+    assert places(folded) == places(plain)
+
+
+def test_a_run_of_entries_is_folded_and_its_neighbours_are_not() -> None:
+    run = "".join(f"    - {{port: {port}/tcp, from: office}}\n" for port in range(1, 101))
+    found = fold("a:\n" + run + "    - {port: ssh, note: 'not plain'}\n", "x")
+
+    assert [len(lines) for lines in found.runs.values()] == [100]
+    assert found.text.count("\n") == 102
+    assert found.text.startswith(f'a:\n    - "{MARKER}0"\n\n')
+    assert found.runs[f"{MARKER}0"][4].span() == Span("x", 6, 7, 6, 34)
+    assert found.runs[f"{MARKER}0"][4].words == {"port": "5/tcp", "from": "office"}
+
+
+def test_a_text_that_holds_the_marker_is_not_folded() -> None:
+    text = f"# {MARKER}\n" + "- {port: ssh}\n" * 50
+
+    assert fold(text, "x") == Folded(text, {})
+
+
+def test_a_marker_that_is_written_as_an_escape_stands_for_nothing() -> None:
+    run = "".join(f"    - {{port: {port}/tcp, from: 10.0.0.1}}\n" for port in range(1, 31))
+    for escape in ('"\\uE0000"', '"\\uE0001"', '"\\uE000x"'):
+        folded, plain = both_ways(f"{HEAD}inbound:\n  block:\n    - {escape}\n  allow:\n{run}")
+        assert folded == plain
+
+
+def test_entries_of_two_files_are_united_whether_folded_or_not() -> None:
+    run = "".join(f"    - {{port: {port}/tcp, from: 10.0.0.1}}\n" for port in range(1, 31))
+    files = {
+        "policy.yaml": "portgate: 1\ninclude: [b.yaml]\ninbound:\n  allow:\n    - {port: ssh, from: '::1'}\n",
+        "b.yaml": "inbound:\n  allow:\n" + run,
+    }
+    policy = load("policy.yaml", lambda path: files[path].encode(), TODAY).policy
+
+    assert policy is not None
+    assert [grant.span.file for grant in policy.inbound.allow if grant.span] == ["policy.yaml"] + ["b.yaml"] * 30
