@@ -8,11 +8,11 @@ Facts
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NoReturn
 
-from portgate.core.decision import Diagram, Space, cubes, widest
+from portgate.core.decision import Diagram, Space, cubes, nodes, widest
 from portgate.core.net import (
     ICMP,
     ICMPV6,
@@ -438,10 +438,22 @@ class Description:
 
 
 def describe(space: Space, family: Family, packets: Diagram, within: Diagram, most: int = 50) -> Description:
-    """The set `packets`, of which only the part `within` a larger set matters: what lies outside is not spoken of."""
+    """The set `packets`, of which only the part `within` a larger set matters: what lies outside is not spoken of.
+
+    Told as itself or as all but the others, whichever is shorter. Of very large sets fewer cubes are told.
+    """
+    most = max(2, min(most, _MOST_WORK // (1 + len(nodes(packets)))))
     told = _covered(space, family, packets, within, most)
-    others = _covered(space, family, space.negation(packets), within, len(told.cubes) - 1)
-    return Description(others.cubes, True) if others.complete and others.cubes else told
+    others = _covered(space, family, space.negation(packets), within, most)
+    return min((told, replace(others, but=True)), key=_length)
+
+
+_MOST_WORK = 200_000  # nodes walked for one description; more would keep people waiting
+
+
+def _length(one: Description) -> tuple[bool, bool, int]:
+    parts = sum(len(values) for cube in one.cubes for values in cube.values.values())
+    return not one.complete, one.but and not one.cubes, parts + len(one.cubes)
 
 
 def _covered(space: Space, family: Family, packets: Diagram, within: Diagram, most: int) -> Description:
