@@ -116,7 +116,9 @@ class _Painter:
     def _remark(self, label: str, text: str, margin: int) -> list[str]:
         """Behind a `=`, wrapped."""
         indent = " " * (margin + 3 + len(label))
-        lines = wrap(_shown(text), max(20, self._columns - len(indent)), break_on_hyphens=False) or [""]
+        lines = wrap(
+            _shown(text), max(20, self._columns - len(indent)), break_long_words=False, break_on_hyphens=False
+        ) or [""]
         sign = f"{' ' * margin} {self._paint('=', _BLUE)} {self._paint(label, _GREEN) if label else ''}"
         return [sign + lines[0], *(indent + line for line in lines[1:])]
 
