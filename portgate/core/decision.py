@@ -453,15 +453,28 @@ def widest(diagram: Diagram, leaf: Diagram, cube: Cube, level: int, tops: Mappin
 
     def below(node: Diagram) -> Intervals:
         wanted = cube.get(node.level)
+        children = set(node.children) if wanted is None else _children_at(node, wanted)
         result = everything
-        for interval, child in node.parts(tops[node.level]):
-            if wanted is None or intersect((interval,), wanted):
-                result = intersect(result, walk(child))
-                if not result:
-                    break
+        for child in children:
+            result = intersect(result, walk(child))
+            if not result:
+                break
         return result
 
     return walk(diagram)
+
+
+def _children_at(node: Diagram, values: Intervals) -> set[Diagram]:
+    """The children that hold for some of the values."""
+    found: set[Diagram] = set()
+    index = 0
+    for first, last in values:
+        index = bisect_left(node.cuts, first, index)
+        found.add(node.children[index])
+        while index < len(node.cuts) and node.cuts[index] < last:
+            index += 1
+            found.add(node.children[index])
+    return found
 
 
 def _sweep(intervals: Sequence[Interval], top: int) -> Iterator[tuple[int, tuple[int, ...]]]:
