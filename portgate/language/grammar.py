@@ -8,6 +8,7 @@ Rules of this file
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 VERSION = "1"
@@ -83,12 +84,13 @@ class Record:
     title: str
     keys: tuple[Key, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", frozenset(key.name for key in self.keys))
-        object.__setattr__(self, "required", frozenset(key.name for key in self.keys if key.required))
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(key.name for key in self.keys)
 
-    names: frozenset[str] = frozenset()
-    required: frozenset[str] = frozenset()
+    @cached_property
+    def required(self) -> frozenset[str]:
+        return frozenset(key.name for key in self.keys if key.required)
 
 
 Shape = Text | Word | Flag | Number | Many | Named | Either | Record

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from zlib import crc32
 
 from portgate.language.nodes import Mapping, Node, Pair, Scalar, Sequence
 
-READABLE = 36
-"""With a dash, six digits and a counter this stays below the 48 characters that an id may have."""
-
+READABLE = 34
+"""With a dash, six digits and a counter of as many this stays within the 48 characters that an id may have."""
 
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _SLUG = bytes(byte if byte in _PLAIN else ord("-") for byte in range(256))
@@ -25,7 +24,7 @@ def derive(label: str, what: str, sources: str = "", destinations: str = "", lim
         said += "\0limit\0" + limit
     content = said.encode("utf-8", "backslashreplace")
     readable = content[:READABLE].translate(_SLUG).strip(b"-.").decode("ascii")
-    return f"{readable}-{blake2b(content, digest_size=3).hexdigest()}"
+    return f"{readable}-{crc32(content) & 0xFFFFFF:06x}"
 
 
 def written(pair: Pair | None) -> str:

@@ -57,4 +57,4 @@ def _shape(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
 def _record(record: Record, definitions: dict[str, Any]) -> dict[str, Any]:
     properties = {key.name: _shape(key.shape, definitions) | {"description": key.meaning} for key in record.keys}
     found: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
-    return {**found, "required": list(record.required)} if record.required else found
+    return {**found, "required": [key.name for key in record.keys if key.required]} if record.required else found
