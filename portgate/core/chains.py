@@ -82,6 +82,8 @@ from portgate.core.ruleset import (
 
 
 class Kind(StrEnum):
+    """How a chain, or a part of it, ends for a packet."""
+
     CONTINUE = "continue"
     RETURN = "return"
     ACCEPT = "accept"
@@ -95,17 +97,21 @@ State = tuple[tuple[Field | int, Intervals], ...]
 
 
 class Leaf(NamedTuple):
+    """An end: what was changed on the way, and the rule that decided."""
+
     kind: Kind
     state: State = ()
     place: Place | None = None
 
 
 def merged(state: State, changes: Iterable[tuple[Field | int, Intervals]]) -> State:
+    """The state after changes, in an order of its own, so that equal states are equal tuples."""
     together = {**dict(state), **dict(changes)}
     return tuple(sorted(together.items(), key=lambda item: (isinstance(item[0], int), str(item[0]), item[1])))
 
 
 def exactly(value: int) -> Intervals:
+    """This value alone."""
     return ((value, value),)
 
 
@@ -215,6 +221,7 @@ class Doubts:
 
 
 def leaf_of(diagram: Diagram) -> Leaf:
+    """What a leaf of a chain's diagram holds."""
     if not isinstance(diagram.value, Leaf):
         raise TypeError(f"not a leaf of a path: {diagram.value!r}")
     return diagram.value

@@ -100,6 +100,7 @@ def match_text(match: Match) -> str:
 
 
 def box_text(fields: Sequence[Field], box: Box) -> str:
+    """`tcp . 22`"""
     return " . ".join(_value_text(field, part) for field, part in zip(fields, box, strict=True))
 
 
@@ -109,6 +110,7 @@ def element_text(fields: Sequence[Field], element: Element) -> str:
 
 
 def effect_text(effect: Effect) -> str:
+    """`notrack`, `log`, ...; "" for a counter, which changes nothing."""
     match effect:
         case Log(prefix):
             return f'log prefix "{prefix}"' if prefix else "log"

@@ -10,7 +10,7 @@ import pytest
 from portgate.apply.transaction import Observation, observe, run
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.ruleset import Container, Feature, Ruleset
+from portgate.core.ruleset import Container, Feature, Rule, Ruleset
 
 OLD, NEW, ODD = (Ruleset((Container(name, owned=True),)) for name in ("old", "new", "odd"))
 NATIVE = {"old": OLD, "new": NEW, "odd": ODD}
@@ -38,6 +38,9 @@ class FakeBackend:
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
         return None if observed == desired else self.emit(desired)
+
+    def words(self, rule: Rule) -> str:
+        return rule.comment
 
     def session(self) -> FakeSession:
         return FakeSession()

@@ -75,7 +75,7 @@ def _in_place(old: Container, new: Container) -> bool:
         if (before := old_sets.get(after.name)) is not None
     )
     return sets_fit and all(
-        _hook(before) == _hook(after) for after in new.chains if (before := old.chain(after.name)) is not None
+        _hook(chain) == _hook(after) for after in new.chains if (chain := old.chain(after.name)) is not None
     )
 
 
