@@ -94,6 +94,25 @@ def test_an_added_grant_only_adds(inside: Inside) -> None:
     inside(body)
 
 
+def test_many_changes_of_a_long_list_take_no_longer_than_the_list(inside: Inside) -> None:
+    def body() -> float:
+        session = NftablesSession()
+        apply(session, allowing(listed(0)))
+        start = time.monotonic()
+        script = apply(session, allowing(listed(500)))
+        assert script.startswith("flush set inet portgate addr_list_v4\n")
+        assert apply(session, allowing(listed(501))).startswith("delete element inet portgate addr_list_v4 {")
+        return time.monotonic() - start
+
+    assert float(str(inside(body))) < 5
+
+
+def listed(start: int) -> Grant:
+    """A grant to 10,000 networks."""
+    intervals = tuple((512 * index, 512 * index + 255) for index in range(start, start + 10_000))
+    return Grant("listed", (Traffic(TCP, 22, 22),), (Peer((), AddressSet(intervals), "list"),))
+
+
 def test_counters_of_rules_that_stay_survive_new_and_removed_rules(inside: Inside) -> None:
     def body() -> None:
         session = NftablesSession()

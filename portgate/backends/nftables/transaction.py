@@ -10,11 +10,13 @@ Theory
 Facts
     A transaction that deletes something waits for a grace period of the kernel, 7 to 10 ms; one that only
     adds does not. Deleting a set or chain in use fails, so rules go first (Linux 6.18).
+    For each element that is deleted from a set of one field, nft goes through the whole of it: 400 of 40,000 took
+    52 s, to write the set anew 0.3 s (nft 1.0.6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
@@ -33,6 +35,8 @@ from portgate.core import words as core_words
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
+
+FEW_DELETIONS = 10
 
 
 def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
@@ -169,14 +173,17 @@ def _changed_elements(old: NamedSet, new: NamedSet) -> Iterator[str]:
     if new.dynamic:
         return
     wanted, present = frozenset(new.elements), frozenset(old.elements)
-    gone = [one for one in old.elements if one.expires is None and one not in wanted]
     come = [one for one in new.elements if one not in present]
     renewed = {one.box for one in come}
-    gone += [one for one in old.elements if one.expires is not None and one.box in renewed]
-    for verb, some in (("delete", gone), ("add", come)):
-        if some:
-            keys = [
-                Element(one.box, "" if verb == "delete" else one.comment, None if verb == "delete" else one.expires)
-                for one in some
-            ]
-            yield f"{verb} element {TABLE} {new.name} {{ " + ", ".join(elements(new.fields, keys)) + " }\n"
+    gone = [one for one in old.elements if (one.box in renewed if one.expires is not None else one not in wanted)]
+    if len(gone) > FEW_DELETIONS and len(new.fields) == 1:
+        yield f"flush set {TABLE} {new.name}\n"
+        yield from _command("add", new, new.elements)
+        return
+    yield from _command("delete", new, [Element(one.box) for one in gone])
+    yield from _command("add", new, come)
+
+
+def _command(verb: str, where: NamedSet, some: Sequence[Element]) -> Iterator[str]:
+    if some:
+        yield f"{verb} element {TABLE} {where.name} {{ {', '.join(elements(where.fields, some))} }}\n"
