@@ -232,7 +232,7 @@ class Space:
 
     def restrict(self, diagram: Diagram, values: Mapping[int, int]) -> Diagram:
         """The function that is left when these levels have these values."""
-        if not values:
+        if levels(diagram).isdisjoint(values):
             return diagram
         memo: dict[Diagram, Diagram] = {}
         last = max(values)
@@ -269,9 +269,21 @@ class Space:
 
     def choose(self, condition: Diagram, inside: Diagram, outside: Diagram) -> Diagram:
         """`inside` on the set `condition`, `outside` elsewhere."""
-        there, elsewhere = self.leaf(("hole", 1)), self.leaf(("hole", 0))
-        marked = self.rebuild(condition, lambda leaf: there if leaf is self.true else elsewhere)
-        return self.substitute(self.substitute(marked, there, inside), elsewhere, outside)
+        memo: dict[tuple[Diagram, Diagram, Diagram], Diagram] = {}
+
+        def walk(test: Diagram, yes: Diagram, no: Diagram) -> Diagram:
+            if test.level == LEAF or yes is no:
+                return no if test is self.false else yes
+            key = (test, yes, no)
+            found = memo.get(key)
+            if found is None:
+                level = min(test.level, yes.level, no.level)
+                cuts = sorted({cut for one in key if one.level == level for cut in one.cuts})
+                rows = [[one.at(point) if one.level == level else one for one in key] for point in (*cuts, _ABOVE_ALL)]
+                found = memo[key] = self.node(level, cuts, [walk(*row) for row in rows])
+            return found
+
+        return walk(condition, inside, outside)
 
     def compare(self, left: Diagram, right: Diagram) -> Diagram:
         """True where they answer alike, elsewhere the pair of both answers."""
@@ -400,7 +412,7 @@ def nodes(diagram: Diagram) -> set[Diagram]:
         node = stack.pop()
         if node.level != LEAF and node not in seen:
             seen.add(node)
-            stack.extend(node.children)
+            stack.extend(set(node.children) - seen)
     return seen
 
 

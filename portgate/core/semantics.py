@@ -138,7 +138,7 @@ class Analysis:
                 elif node.level >= CT_MARK_BITS:
                     found = space.leaf(self._collapse(node))
                 else:
-                    found = space.node(node.level, node.cuts, [walk(child) for child in node.children])
+                    found = space.replaced(node, {child: walk(child) for child in dict.fromkeys(node.children)})
                 memo[node] = found
             return found
 
