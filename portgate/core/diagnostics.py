@@ -198,7 +198,7 @@ CATALOGUE = _catalogue(
     # ---- 59x: the sandbox (sandbox/)
     Kind("PG590", E, "no network namespace can be made", "The sandbox is a network namespace of its own. The kernel grants one to root, and to other users where user namespaces are allowed; containers and hardened systems often forbid both."),
     Kind("PG591", E, "a process of the sandbox ended unexpectedly", "What happens in the sandbox is done by child processes, which report to portgate. One ended without a report: it was killed, or memory ran out."),
-    Kind("PG592", E, "a program failed in the sandbox", "The sandbox is built with `ip` (iproute2), and rules are loaded into it with the tools of their firewall. One of these is missing or refused; the detail quotes what it said."),
+    Kind("PG592", E, "a program failed in the sandbox", "The sandbox is built with `ip` (iproute2), `nsenter` and `setpriv` (util-linux), and rules are loaded into it with the tools of their firewall. One of these is missing or refused; the detail quotes what it said."),
     Kind("PG593", E, "a packet sent in the sandbox never arrived", "Every packet is counted when it arrives, before any rule. A lost one says nothing about the rules, so no result is given. Routing may have refused its source address, or the machine is overloaded."),
     Kind("PG530", E, "a table of portgate's name is not portgate's", "portgate replaces the table `inet portgate` and marks it as its own. A table of this name without the mark was made by somebody else, and is left alone."),
     Kind("PG531", E, "the kernel or libnftables refused the rules", "The script was not taken, as a whole: the rules that were there before are still in force. The detail says what was refused, and where in the script."),

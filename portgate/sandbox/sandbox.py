@@ -17,7 +17,7 @@ from portgate.sandbox import namespace, probe
 from portgate.sandbox.namespace import Namespace
 from portgate.sandbox.probe import Answer, Transport
 
-HOST: Final = "host"
+HOST: Final = "the host"  # no link can be called so: interface names have no blanks
 ETHER_TYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,6 +107,8 @@ class Sandbox:
                 check=False,
                 pass_fds=descriptors,
             )
+        except FileNotFoundError:
+            raise _failed(command, "there is no such program") from None
         except subprocess.TimeoutExpired:
             raise _failed(argv, f"it took longer than {timeout:g} seconds") from None
         if check and done.returncode != 0:

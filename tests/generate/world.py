@@ -91,7 +91,7 @@ class World:
     def strangers(self, family: Family, addresses: Iterable[int]) -> list[int]:
         """Those from which routing lets packets in: sources that it refuses never reach any rule of a later hook.
 
-        Not, among others, the first address of an IPv6 network that is ours: every router answers to it (RFC 4291, 2.6.1).
+        Nor the first address of an IPv6 network of ours: it is every router's own (RFC 4291, 2.6.1), and gets no rejection.
         """
         own = self.own(family)
         if family is Family.IPV6:

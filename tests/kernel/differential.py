@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from portgate.core.diagnostics import PortgateError
-from portgate.core.net import TCP, UDP, UDPLITE, Family, parse_address
+from portgate.core.net import DCCP, TCP, UDPLITE, Family, parse_address
 from portgate.core.ruleset import CtState, Ruleset
 from portgate.sandbox import Fate, Oracle, Probe
 from tests.generate.packets import RST, Packets, probe
@@ -100,11 +100,11 @@ class Kernel:
 
 
 def agree(packet: Packet, kernel: str, other: str) -> bool:
-    """A rejection counts as such where the kernel answers: it answers no reset, and few protocols but TCP and UDP."""
-    answered = packet.proto == UDP or (packet.proto == TCP and not packet.tcp_flags & RST)
+    """Where the kernel answers nothing to a `reject`, it can't be told from a drop: to a reset, and to DCCP over IPv4."""
     if other == "depends" or kernel == other:
         return True
-    return not answered and "accept" not in {kernel, other}
+    silent = packet.tcp_flags & RST if packet.proto == TCP else packet.proto == DCCP and packet.family == Family.IPV4
+    return bool(silent) and (kernel, other) == ("drop", "reject")
 
 
 def conntrack_states(oracle: Oracle) -> dict[int, CtState]:

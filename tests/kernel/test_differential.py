@@ -75,6 +75,19 @@ def test_the_kernel_agrees_about_random_rulesets_of_other_people(
     assert max(tally.depends.values()) < PAIRS / 2
 
 
+def test_a_decider_that_is_wrong_about_one_port_is_caught(oracle: Oracle) -> None:
+    def forgetful(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
+        decided = zip(packets, simulator(ruleset, packets), strict=True)
+        return ["drop" if packet.dport == 80 else verdict for packet, verdict in decided]
+
+    policy = _policy("{portgate: 1, name: a, inbound: {default: drop, allow: [http, https]}}")
+    ruleset = compiler.compile(policy, TODAY)
+    text = get("nftables").emit(ruleset).text
+    kernel = Kernel(oracle, {text: ruleset}.get, {})
+    with pytest.raises(AssertionError, match=r"> 80 .*the kernel says accept, the forgetful drop"):
+        kernel.compare(iter([text]), {"forgetful": forgetful}, PAIRS, SEED)
+
+
 def test_the_kernel_agrees_about_random_policies(oracle: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
     compiled: dict[str, Ruleset] = {}
     meant: dict[Ruleset, Policy] = {}
