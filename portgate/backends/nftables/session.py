@@ -85,6 +85,7 @@ class NftablesSession:
         return f"{boot}:{namespace}:{_generation_number()}"
 
     def complaint_of_file(self, path: str) -> str:
+        """What libnftables says of a script in a file; of sessions that only try."""
         library = CDLL("libnftables.so.1")
         library.nft_run_cmd_from_filename.argtypes = [c_void_p, c_char_p]
         with _utc():
