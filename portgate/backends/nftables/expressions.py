@@ -86,13 +86,15 @@ def concatenation(cursor: Cursor) -> object:
 
 def constants(cursor: Cursor) -> object:
     """The right side of a comparison: a constant, a list of flags, a concatenation."""
-    first = joined(cursor, constant)
-    if cursor.now != ",":
-        return first
-    several = [first]
+    return _listed(cursor, constant)
+
+
+def _listed(cursor: Cursor, atom: Callable[[Cursor], object]) -> object:
+    """`a`, or the list `a,b`."""
+    several = [joined(cursor, atom)]
     while cursor.has(","):
-        several.append(binary(cursor, constant))
-    return several
+        several.append(binary(cursor, atom))
+    return several if len(several) > 1 else several[0]
 
 
 def joined(cursor: Cursor, atom: Callable[[Cursor], object]) -> object:
@@ -115,7 +117,7 @@ def binary(cursor: Cursor, atom: Callable[[Cursor], object], level: int = 1) -> 
 
 def term(cursor: Cursor) -> object:
     """A header field where one can be read, else a constant."""
-    if cursor.now in _SELECTORS or cursor.now in _BARE_META:
+    if cursor.now in _SELECTORS or cursor.now in _BARE_META or cursor.now[:1] == "@":
         start = cursor.index
         try:
             return selector(cursor)
@@ -126,7 +128,7 @@ def term(cursor: Cursor) -> object:
 
 def constant(cursor: Cursor) -> object:
     if cursor.has("("):
-        inner = constants(cursor)
+        inner = _listed(cursor, term)
         cursor.need(")")
         return inner
     if cursor.has("["):

@@ -20,9 +20,11 @@ from portgate.backends.nftables.expressions import (
     data,
     element_option,
     expression,
+    joined,
     name,
     one_of,
     selector,
+    term,
     verdict,
 )
 from portgate.backends.nftables.tokens import Cursor, UnreadableError, native, unquote, value
@@ -33,6 +35,7 @@ _OPERATORS = {
 }  # fmt: skip
 _BEFORE_TARGET = frozenset({"to", "prefix", "addr", "interval", "port", "."})
 _NAT_FLAGS = frozenset({"random", "fully-random", "persistent"})
+_COLONED = ({"meta": {"key": "priority"}}, {"meta": {"key": "hour"}})
 _LOG_OPTIONS = frozenset({"prefix", "group", "snaplen", "queue-threshold", "level", "flags"})
 
 
@@ -74,7 +77,7 @@ def _relation(cursor: Cursor) -> object:
         cursor.next()
     if cursor.now == "{" or (cursor.now[:1] == "@" and cursor.after != ","):
         return _match(op or "==", left, data(cursor))
-    right = constants(cursor)
+    right = _with_colons(cursor) if left in _COLONED else constants(cursor)
     if cursor.has("/"):
         return _match(op or "==", {"&": [left, constants(cursor)]}, right)
     if op is None:
@@ -86,10 +89,19 @@ def _assignment(cursor: Cursor, left: object) -> object:
     match left:
         case {"ct": {"key": "helper" | "timeout" | "expectation" as kind}}:
             return {f"ct {kind}": expression(cursor)}
-    new = expression(cursor)
-    if cursor.has(":"):  # a traffic class, `1:2`
-        new = f"{render.expression(new)}:{unquote(cursor.next())}"
+    new = _with_colons(cursor) if left in _COLONED and cursor.after == ":" else expression(cursor)
     return {"mangle": {"key": left, "value": new}}
+
+
+def _with_colons(cursor: Cursor) -> object:
+    """A traffic class `1:2`, or hours without quotes, `18:00-19:00`."""
+    if cursor.after != ":":
+        return constants(cursor)
+    text = cursor.next()
+    while cursor.has(":"):
+        text += f":{cursor.next()}"
+    first, dash, last = text.partition("-")
+    return {"range": [first, last]} if dash else text
 
 
 def _connection(cursor: Cursor) -> object:
@@ -234,7 +246,7 @@ def _old_update(cursor: Cursor) -> object:
 
 
 def _keyed(cursor: Cursor) -> tuple[object, list[object]]:
-    key = concatenation(cursor)
+    key = joined(cursor, term)
     options: dict[str, object] = {}
     while cursor.now in ("timeout", "expires", "comment"):
         element_option(cursor, options)

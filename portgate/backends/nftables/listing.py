@@ -369,7 +369,7 @@ def _chain_entry(part: list[str], body: Body) -> bool:
             if priority is None or any(word[0] == "$" for word in part):
                 return False
             body |= {"type": kind, "hook": hook, "prio": priority}
-            if at:
+            if hook == "ingress" or at:
                 body["dev"] = [unquote(word) for word in rest[1:at] if word not in ("=", "{", "}", ",")]
         case _:
             return False

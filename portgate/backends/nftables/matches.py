@@ -398,7 +398,7 @@ def _masked(op: object, inner: object, mask: object, right: object, scope: Scope
     (operand,) = operands(inner, scope.family)[:1]
     if isinstance(inner, dict) and "concat" in inner:
         raise NotUnderstoodError("mask on a concatenation")
-    tests = [_masked_value(operand, mask, item) for item in _set_items(right)]
+    tests = sorted((_masked_value(operand, mask, item) for item in _set_items(right)), key=repr)
     return [*operand.guards, _negated(tests[0] if len(tests) == 1 else Any(tuple(tests)), negative)]
 
 

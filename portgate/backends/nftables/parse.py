@@ -5,7 +5,8 @@ Facts
     is after all that portgate decides, so that it is no base chain here. Bridge and arp tables see no packets that are
     delivered to this host through IP: their families are ().
     The base chains of a dormant table are not registered, nor is a chain on ingress whose devices are all gone: such chains
-    are kept, and are no base chains.
+    are kept, and are no base chains. The JSON of nft 1.0.6 has the name of a table where its flags should be, and no
+    devices: such chains may be in force or not. Its text has both.
     A set in which one element is not understood is not understood, and what looks it up is opaque.
 
 Rules of this file
@@ -43,6 +44,7 @@ from portgate.core.ruleset import (
     Match,
     NamedSet,
     Not,
+    Opaque,
     Origin,
     Rule,
     Ruleset,
@@ -238,6 +240,8 @@ def _on_rule(verb: str, _kind: str, body: Body, table: _Table) -> bool:
     if not isinstance(name, str) or (verb not in ("delete", "destroy") and not isinstance(body.get("expr"), list)):
         return False
     rules = table.chains.setdefault(name, _Chain({})).rules
+    if verb not in ("delete", "destroy"):
+        body = {**body, "expr": [_spelled_out(one) for one in values.as_list(body.get("expr"))]}
     if not verb:
         rules.append(body)
         return True
@@ -276,7 +280,7 @@ def _on_set(verb: str, kind: str, body: Body, table: _Table) -> bool:
 
 def _on_element(verb: str, _kind: str, body: Body, table: _Table) -> bool:
     name = body.get("name")
-    home = next((one for one in (table.sets, table.maps) if name in one), None)
+    home = next((one for one in (table.sets, table.maps) if isinstance(name, str) and name in one), None)
     if not isinstance(name, str) or home is None:
         return False
     elements = values.as_list(home[name].get("elem"))
@@ -354,14 +358,33 @@ def _chains(
         draft = Draft(Scope(table.family, table.name, place, named, changing), table.maps)
         rules.extend(_rule(body, draft))
         nested.extend(draft.nested)
-    yield Chain(name, tuple(rules), None if "dormant" in table.flags else _base(chain.body))
+    base = None if "dormant" in table.flags else _base(chain.body)
+    doubts = _doubts_of_base(name, chain.body, table) if base else ()
+    yield Chain(name, (*doubts, *rules), base)
     for inner_name, inner in nested:
         bodies: list[Body] = [{"expr": one} for one in inner]
         yield from _chains(inner_name, _Chain({}, bodies), table, named, changing)
 
 
+def _doubts_of_base(name: str, body: Body, table: _Table) -> Iterator[Rule]:
+    """Rules before all others, by which a chain is passed if it may not be in force."""
+    if not table.flags <= _TABLE_FLAGS:
+        yield _passed(f"table {table.family} {table.name}", "whether the table is dormant")
+    if body.get("hook") == Hook.INGRESS and "dev" not in body:
+        yield _passed(
+            f"devices of {table.family} {table.name} {name}", "the devices of a chain on ingress, which are not listed"
+        )
+
+
+_TABLE_FLAGS = {"dormant", "owner", "persist"}
+
+
+def _passed(key: str, reason: str) -> Rule:
+    return Rule(Opaque(key, reason), Accept(), origin=Origin(reason))
+
+
 def _rule(body: Body, draft: Draft) -> tuple[Rule, ...]:
-    expressions = [_spelled_out(one) for one in values.as_list(body.get("expr"))]
+    expressions = values.as_list(body.get("expr"))
     comment, line, handle = body.get("comment"), body.get("line"), body.get("handle")
     origin = Origin(
         render.rule(expressions),
@@ -382,7 +405,11 @@ def _spelled_out(statement: object) -> object:
 def _base(body: Body) -> Base | None:
     hook, priority, kind = body.get("hook"), body.get("prio"), body.get("type")
     devices = tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str))
-    if hook not in tuple(Hook) or not isinstance(priority, int) or (hook == Hook.INGRESS and not devices):
+    if (
+        hook not in tuple(Hook)
+        or not isinstance(priority, int)
+        or (hook == Hook.INGRESS and "dev" in body and not devices)
+    ):
         return None
     return Base(
         Hook(str(hook)),

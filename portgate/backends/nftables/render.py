@@ -255,6 +255,10 @@ def _jump(kind: str) -> Callable[[object], str]:
     return shape
 
 
+def _native(body: object) -> str:
+    return " ".join(str(body.get("text", "") if isinstance(body, dict) else body).split())
+
+
 def _verdict(kind: str) -> Callable[[object], str]:
     return lambda _body: kind
 
@@ -299,7 +303,7 @@ _STATEMENTS: dict[str, Callable[[object], str]] = {
     "reject": _reject,
     "set": _set_statement,
     "meter": _meter,
-    "opaque": lambda body: _word(body.get("text", "") if isinstance(body, dict) else body),
+    "opaque": _native,
     **{name: _translation(name) for name in ("snat", "dnat", "masquerade", "redirect", "tproxy")},
     **{name: _jump(name) for name in ("jump", "goto")},
     **{name: _verdict(name) for name in ("accept", "drop", "continue", "return", "notrack", "last")},

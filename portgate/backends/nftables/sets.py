@@ -32,7 +32,7 @@ def named_set(body: Mapping[str, object], family: str, dynamic: bool) -> NamedSe
         _disjoint([one for one in elements if not values.is_empty(one.box)]),
         dynamic,
         comment if isinstance(comment, str) else "",
-        "timeout" in values.as_list(body.get("flags")) and not dynamic,
+        ("timeout" in body or "timeout" in values.as_list(body.get("flags"))) and not dynamic,
     )
 
 
