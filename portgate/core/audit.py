@@ -13,11 +13,12 @@ from datetime import date
 from functools import cached_property, partial
 
 from portgate.core.addresses import ANY_HOST, Host
-from portgate.core.chains import ChainEvaluation, Doubts, Kind, exactly, leaf_of
+from portgate.core.chains import ChainEvaluation, Kind, leaf_of
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.focus import only_near, steady_fields
 from portgate.core.listener import Listener
+from portgate.core.matches import Doubts, exactly
 from portgate.core.net import (
     PORT_PROTOCOLS,
     Family,

@@ -21,23 +21,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, Host
-from portgate.core.chains import (
-    DESTINATION,
-    KINDS,
-    ORIGINALS,
-    UNCHANGED,
-    ChainEvaluation,
-    Doubts,
-    Kind,
-    Leaf,
-    State,
-    exactly,
-    keeping_place,
-    leaf_of,
-    merged,
-    under,
-)
+from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
+from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
 from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
 from portgate.core.packets import CT_MARK_BITS, DST, NAT_DONE
 from portgate.core.ruleset import (
@@ -314,7 +300,7 @@ class _Path:
             return self.space.leaf(value._replace(state=changed))
 
         result = self.space.rebuild(diagram, end)
-        visiting = self._known_marks(evaluation.match(visitors(base)), state)
+        visiting = self._known_marks(evaluation.matches.match(visitors(base)), state)
         return self.space.choose(visiting, result, self._accepted(state))
 
     def _known_marks(self, diagram: Diagram, state: State) -> Diagram:

@@ -6,22 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portgate.core.addresses import ANY_HOST, Host
-from portgate.core.chains import (
-    DESTINATION,
-    KINDS,
-    ORIGINALS,
-    UNCHANGED,
-    ChainEvaluation,
-    Doubts,
-    Kind,
-    State,
-    exactly,
-    leaf_of,
-    merged,
-    under,
-)
+from portgate.core.chains import KINDS, ChainEvaluation, Kind, leaf_of
 from portgate.core.decision import LEAF, Space
 from portgate.core.decision import levels as levels_of
+from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
 from portgate.core.net import Family
 from portgate.core.packets import (
     CT_STATE,
@@ -230,7 +218,7 @@ class _Walk:
             early=before_tracking(base),
             number=self._numbers[id(container)],
         )
-        if under(self._doubts, evaluation.match(visitors(base)), self._marks()).value is False:
+        if under(self._doubts, evaluation.matches.match(visitors(base)), self._marks()).value is False:
             return True
         ends = self._chain(evaluation, base.hook, chain)
         if ends in (Kind.CONTINUE, Kind.RETURN):
@@ -240,7 +228,7 @@ class _Walk:
 
     def _chain(self, evaluation: ChainEvaluation, hook: Hook, chain: Chain) -> Kind:
         for index, rule in enumerate(chain.rules):
-            matching = under(self._doubts, evaluation.match(rule.match), self._marks())
+            matching = under(self._doubts, evaluation.matches.match(rule.match), self._marks())
             if matching.level != LEAF:
                 reasons = sorted({self._doubts.reason(level) for level in levels_of(matching)})
                 self._note(evaluation, hook, (chain.name, index), "may match", tuple(reasons))
@@ -251,7 +239,7 @@ class _Walk:
         return Kind.CONTINUE
 
     def _rule(self, evaluation: ChainEvaluation, hook: Hook, rule: Rule, where: tuple[str, int]) -> Kind:
-        self._state = merged(self._state, evaluation.effects(rule))
+        self._state = merged(self._state, evaluation.effects(rule, *where))
         verdict = evaluation.looked_up(rule.verdict) if isinstance(rule.verdict, VerdictMap) else rule.verdict
         self._note(evaluation, hook, where, _outcome(verdict))
         match verdict:

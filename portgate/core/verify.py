@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from portgate.core.addresses import ANY_HOST, Host
-from portgate.core.chains import exactly
 from portgate.core.decision import Diagram
+from portgate.core.matches import exactly
 from portgate.core.net import ICMP, ICMPV6, Family, Intervals
 from portgate.core.packets import (
     DST,

@@ -1,0 +1,342 @@
+"""A match as a set of packets: a decision diagram, where some of a packet's fields are known.
+
+Theory
+    A test on a field whose value is known is true or false at once; so a translated port, or a question about one
+    port only, needs no diagram of its own. A match that is not decidable for a packet is a Boolean level below all
+    header fields, one for each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
+
+from portgate.core.addresses import MULTICAST, Host
+from portgate.core.decision import LEAF, Diagram, Space, levels
+from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, intersect, normalize, prefixes
+from portgate.core.packets import (
+    CT_MARK_BITS,
+    CT_STATE,
+    DOUBTS,
+    DPORT,
+    DST,
+    ICMP_CODE,
+    ICMP_TYPE,
+    IIF,
+    MARK_BITS,
+    NAT_DONE,
+    OIF,
+    PROTOCOL,
+    SPORT,
+    SRC,
+    TCP_FLAGS,
+    UNTRACKED_STATE,
+)
+from portgate.core.ruleset import (
+    AddressType,
+    All,
+    AnonymousLookup,
+    Any,
+    Bits,
+    Box,
+    Container,
+    CtState,
+    Field,
+    Lookup,
+    Match,
+    Not,
+    Opaque,
+    RateLimit,
+    Test,
+)
+
+# What is known of a packet at some point of its path: the values that a field may have, one for most. The bits
+# of marks stand under their levels; a bit that is not known holds the level of a doubt in place of 0 or 1.
+State = tuple[tuple[Field | int, Intervals], ...]
+
+
+def merged(state: State, changes: Iterable[tuple[Field | int, Intervals]]) -> State:
+    """The state after changes, in an order of its own, so that equal states are equal tuples."""
+    together = {**dict(state), **dict(changes)}
+    return tuple(sorted(together.items(), key=lambda item: (isinstance(item[0], int), str(item[0]), item[1])))
+
+
+def exactly(value: int) -> Intervals:
+    """This value alone."""
+    return ((value, value),)
+
+
+_PORT_LEVELS: Mapping[Field, int] = {
+    Field.PROTOCOL: PROTOCOL,
+    Field.IIF: IIF,
+    Field.OIF: OIF,
+    Field.SPORT: SPORT,
+    Field.DPORT: DPORT,
+    Field.ORIGINAL_SPORT: SPORT,
+    Field.ORIGINAL_DPORT: DPORT,
+    Field.ICMP_TYPE: ICMP_TYPE,
+    Field.ICMP_CODE: ICMP_CODE,
+    Field.TCP_FLAGS: TCP_FLAGS,
+    Field.CT_STATE: CT_STATE,
+}
+_LEVELS: Mapping[Family, Mapping[Field, int]] = {
+    Family.IPV4: {
+        **_PORT_LEVELS,
+        Field.SRC4: SRC,
+        Field.DST4: DST,
+        Field.ORIGINAL_SRC4: SRC,
+        Field.ORIGINAL_DST4: DST,
+    },
+    Family.IPV6: {
+        **_PORT_LEVELS,
+        Field.SRC6: SRC,
+        Field.DST6: DST,
+        Field.ORIGINAL_SRC6: SRC,
+        Field.ORIGINAL_DST6: DST,
+    },
+}
+_SOURCE = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
+DESTINATION = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
+# Fields that only a packet with a connection has; without one no test on them holds.
+OF_A_CONNECTION = frozenset(
+    {
+        Field.DNATED,
+        Field.ORIGINAL_SRC4,
+        Field.ORIGINAL_SRC6,
+        Field.ORIGINAL_DST4,
+        Field.ORIGINAL_DST6,
+        Field.ORIGINAL_SPORT,
+        Field.ORIGINAL_DPORT,
+    }
+)
+_NOT_PLAIN = OF_A_CONNECTION | {Field.CT_STATE}  # need more than a look at their level
+PROTOCOLS_WITH_PORTS = normalize((one, one) for one in PORT_PROTOCOLS)
+# Where a translation changes a field, tests on the packet as it arrived still see the old value.
+ORIGINALS = {
+    Field.SRC4: Field.ORIGINAL_SRC4,
+    Field.SRC6: Field.ORIGINAL_SRC6,
+    Field.DST4: Field.ORIGINAL_DST4,
+    Field.DST6: Field.ORIGINAL_DST6,
+    Field.SPORT: Field.ORIGINAL_SPORT,
+    Field.DPORT: Field.ORIGINAL_DPORT,
+}
+_MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: CT_MARK_BITS}
+_ELSEWHERE = frozenset({*_MARKS, Field.SRC_TYPE, Field.DST_TYPE})  # fields that have no level of their own
+# What rules can change within a chain, by level, as it is before any rule has: a packet without a connection is
+# invalid, and marks are 0.
+UNCHANGED: Mapping[int, int] = {
+    UNTRACKED_STATE: CtState.INVALID.value,
+    NAT_DONE: 0,
+    **{first + bit: 0 for first in (MARK_BITS, CT_MARK_BITS) for bit in range(32)},
+}
+
+
+def mark_bits(field: Field, mask: int, value: int) -> list[tuple[int, int]]:
+    """(level, bit) of each bit in the mask."""
+    return [(_MARKS[field] + bit, value >> 31 - bit & 1) for bit in range(32) if mask >> 31 - bit & 1]
+
+
+def under(doubts: Doubts, diagram: Diagram, state: State) -> Diagram:
+    """The diagram where the levels in the state have its values; a bit that is not known becomes its doubt."""
+    space = doubts.space
+    bits = {key: values[0][0] for key, values in state if isinstance(key, int)}
+    result = space.restrict(diagram, {level: value for level, value in bits.items() if value < DOUBTS})
+    for level in levels(result) & {level for level, value in bits.items() if value >= DOUBTS}:
+        unknown = space.test(bits[level], exactly(1), 1, space.true, space.false)
+        result = space.choose(unknown, space.restrict(result, {level: 1}), space.restrict(result, {level: 0}))
+    return result
+
+
+class Doubts:
+    """The Boolean levels of what is not known. The same key is the same level, in every ruleset compared."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._levels: dict[str, int] = {}
+        self._reasons: dict[int, str] = {}
+
+    def level(self, key: str, reason: str) -> int:
+        level = self._levels.get(key)
+        if level is None:
+            level = self._levels[key] = DOUBTS + len(self._levels)
+            self._reasons[level] = reason
+        return level
+
+    def condition(self, key: str, reason: str) -> Diagram:
+        """The set of packets for which it holds."""
+        return self.space.test(self.level(key, reason), exactly(1), 1, self.space.true, self.space.false)
+
+    def reason(self, level: int) -> str:
+        return self._reasons.get(level, "the mark of a connection")
+
+
+def guarded(space: Space, condition: Diagram, verdict: Diagram, otherwise: Diagram) -> Diagram:
+    """`verdict` on the set `condition`, the leaf `otherwise` elsewhere."""
+    inside = verdict if verdict.level == LEAF else space.leaf(("hole", 0))
+    result = space.rebuild(condition, lambda leaf: inside if leaf is space.true else otherwise)
+    return result if inside is verdict else space.substitute(result, inside, verdict)
+
+
+class Matches:
+    """Reads the matches of one container, where some fields of a packet are known."""
+
+    def __init__(
+        self, doubts: Doubts, host: Host, family: Family, container: Container, *, known: State, early: bool
+    ) -> None:
+        """`early`: before connection tracking has seen the packet."""
+        self.doubts = doubts
+        self.space = doubts.space
+        self.host = host
+        self.family = family
+        self.name = f"{container.store} {container.name}"
+        self.known = {key: values for key, values in known if isinstance(key, Field)}
+        self.untracked = early or self.known.get(Field.CT_STATE) == exactly(CtState.INVALID.value)
+        if self.untracked:
+            self.known.pop(Field.CT_STATE, None)
+        self._sets = container.sets_by_name()
+        self._lookups: dict[tuple[tuple[Field, ...], str], Diagram] = {}
+
+    def sides(self, match: Match) -> list[tuple[int, Intervals, int]] | None:
+        """A conjunction of plain header tests, the usual rule, as the sides of one box; None for anything else."""
+        parts = match.matches if isinstance(match, All) else (match,)
+        sides: dict[int, tuple[int, Intervals, int]] = {}
+        levels_of = _LEVELS[self.family]
+        for part in parts:
+            if not isinstance(part, Test) or part.field in self.known or part.field in _NOT_PLAIN:
+                return None
+            level = levels_of.get(part.field)
+            if level is None or level in sides:
+                return None
+            sides[level] = (level, part.values, part.field.top)
+        return list(sides.values())
+
+    def match(self, match: Match) -> Diagram:
+        """The set of packets that match."""
+        space = self.space
+        match match:
+            case Test():
+                return self.test(match.field, match.values)
+            case Bits():
+                return self._bits(match)
+            case Lookup():
+                return self._lookup(match)
+            case AnonymousLookup():
+                return self.boxes(match.fields, [(box, space.true) for box in match.boxes], space.false)
+            case RateLimit():
+                limit = match.limit
+                key = f"{match.set_name} {match.source.label} {limit.amount}/{limit.unit} burst {limit.burst}"
+                return self.doubts.condition(f"rate limit {key}", "rate limit")
+            case Opaque():
+                return self.doubts.condition(match.key, match.reason)
+            case Not():
+                return space.negation(self.match(match.match))
+            case All():
+                return space.chain([self.match(part) for part in match.matches], space.true)
+            case Any():
+                return space.chain([self.match(part) for part in match.matches], space.false)
+            case _:
+                assert_never(match)
+
+    def test(self, field: Field, values: Intervals) -> Diagram:
+        space = self.space
+        known = self.known.get(field)
+        if known is not None:
+            inside = intersect(known, values)
+            if inside == known:
+                return self._has_connection() if field in OF_A_CONNECTION else space.true
+            return (
+                self.doubts.condition(f"{field.label} {values} of {known}", f"which {field.label} it gets")
+                if inside
+                else space.false
+            )
+        if field is Field.CT_STATE and self.untracked:
+            return space.test(UNTRACKED_STATE, values, field.top, space.true, space.false)
+        level = _LEVELS[self.family].get(field)
+        if level is not None:
+            found = space.test(level, values, field.top, space.true, space.false)
+            return space.both(found, self._has_connection()) if field in OF_A_CONNECTION else found
+        if field in _MARKS:
+            return space.chain([self._bits(Bits(field, *part)) for part in _as_bits(values)], space.false)
+        if field in (Field.SRC_TYPE, Field.DST_TYPE):
+            return self._address_type(field, values)
+        return space.false  # a field of the other family
+
+    def _has_connection(self) -> Diagram:
+        return self.test(Field.CT_STATE, ((CtState.NEW.value, CtState.RELATED.value),))
+
+    def _bits(self, match: Bits) -> Diagram:
+        space = self.space
+        if match.field not in _MARKS:
+            hits = [(value, value) for value in range(match.field.top + 1) if value & match.mask == match.value]
+            return self.test(match.field, normalize(hits))
+        if match.value & ~match.mask:
+            return space.false
+        bits = mark_bits(match.field, match.mask, match.value)
+        return space.box([(level, exactly(bit), 1) for level, bit in bits], space.true, space.false)
+
+    def _address_type(self, field: Field, values: Intervals) -> Diagram:
+        host, family = self.host, self.family
+        local = host.local(family)
+        if local is None:
+            return self.doubts.condition(f"{field.label} {values}", "whether the address is this host's")
+        special = normalize([*local, *host.broadcast(family), *MULTICAST[family]])
+        of_type: dict[int, Intervals] = {
+            AddressType.UNICAST.value: complement(special, family.top),
+            AddressType.LOCAL.value: local,
+            AddressType.BROADCAST.value: host.broadcast(family),
+            AddressType.MULTICAST.value: MULTICAST[family],
+        }
+        wanted = normalize(
+            part for first, last in values for kind in range(first, last + 1) for part in of_type.get(kind, ())
+        )
+        return self.test((_SOURCE if field is Field.SRC_TYPE else DESTINATION)[family], wanted)
+
+    def _lookup(self, match: Lookup) -> Diagram:
+        key = (match.fields, match.set_name)
+        found = self._lookups.get(key)
+        if found is None:
+            found = self._lookups[key] = self._read_set(match)
+        return found
+
+    def _read_set(self, match: Lookup) -> Diagram:
+        space = self.space
+        named = self._sets.get(match.set_name)
+        key = f"set {match.set_name} of {self.name} {match.fields}"
+        if named is None:
+            return self._if_present(match.fields, key, f"the set {match.set_name}, which is not known")
+        found = self.boxes(match.fields, [(element.box, space.true) for element in named.elements], space.false)
+        if named.dynamic:
+            added = self._if_present(match.fields, key, f"what rules add to the set {match.set_name}")
+            found = space.either(found, added)
+        return found
+
+    def _if_present(self, fields: Sequence[Field], key: str, reason: str) -> Diagram:
+        """A doubt about packets that have these fields at all."""
+        having = self.match(All(tuple(Test(field, ((0, field.top),)) for field in fields)))
+        return self.space.both(having, self.doubts.condition(key, reason))
+
+    def boxes(self, fields: Sequence[Field], rows: Sequence[tuple[Box, Diagram]], miss: Diagram) -> Diagram:
+        """The leaf of the first box in which the fields lie."""
+        if not all(self._may_have(field) for field in fields):
+            return miss
+        levels_of = _LEVELS[self.family]
+        columns = [levels_of[field] for field in fields if field in levels_of]
+        plain = not any(field in self.known or field in _NOT_PLAIN for field in fields)
+        if plain and len(set(columns)) == len(fields):
+            sides = [(level, field.top) for level, field in zip(columns, fields, strict=True)]
+            return self.space.boxes(sides, rows, miss)
+        return self.space.chain([self._box(fields, box, leaf, miss) for box, leaf in rows], miss)
+
+    def _may_have(self, field: Field) -> bool:
+        """Whether packets of this family have the field."""
+        return field in _LEVELS[self.family] or field in self.known or field in _ELSEWHERE
+
+    def _box(self, fields: Sequence[Field], box: Box, leaf: Diagram, miss: Diagram) -> Diagram:
+        inside = self.match(All(tuple(Test(field, (part,)) for field, part in zip(fields, box, strict=True))))
+        return guarded(self.space, inside, leaf, miss)
+
+
+def _as_bits(values: Intervals) -> list[tuple[int, int]]:
+    """Intervals of 32-bit numbers as (mask, value) pairs."""
+    found = [part for interval in values for part in prefixes(Family.IPV4, interval)]
+    return [(0xFFFFFFFF ^ (1 << 32 - length) - 1, network) for network, length in found]
