@@ -21,6 +21,7 @@ from portgate.core.ruleset import (
     Drop,
     Field,
     Hook,
+    Opaque,
     Rule,
     Ruleset,
     Unknown,
@@ -79,6 +80,26 @@ def test_flags_of_a_table_may_be_a_word_or_a_list() -> None:
             {"chain": {"family": "ip", "table": "t", "name": "c", "type": "filter", "hook": "input", "prio": 0}},
         ]
         assert read(json.dumps({"nftables": objects}), "nft-json").containers[0].chains[0].base is None
+
+
+@pytest.mark.parametrize(
+    ("family", "more", "reason"),
+    [
+        ("ip", {"flags": "t"}, "whether the table is dormant"),
+        ("netdev", {}, "the devices of a chain on ingress, which are not listed"),
+    ],
+)
+def test_what_the_json_of_nft_106_does_not_tell_is_a_doubt(family: str, more: dict[str, str], reason: str) -> None:
+    hook = {"type": "filter", "hook": "ingress" if family == "netdev" else "input", "prio": 0, "policy": "drop"}
+    objects = [
+        {"table": {"family": family, "name": "t", **more}},
+        {"chain": {"family": family, "table": "t", "name": "c", **hook}},
+    ]
+    (chain,) = read(json.dumps({"nftables": objects}), "nft-json").containers[0].chains
+    assert chain.base is not None
+    (passed,) = chain.rules
+    assert isinstance(passed.match, Opaque)
+    assert (passed.match.reason, passed.verdict) == (reason, Accept())
 
 
 def test_our_table_is_the_one_with_our_mark() -> None:

@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from portgate.backends.nftables import listing, render, sets, statements, values
 from portgate.backends.nftables.draft import Draft
 from portgate.backends.nftables.matches import FAMILIES, Scope
+from portgate.backends.nftables.tables import Body, Key, Table, follow
+from portgate.backends.nftables.tables import Chain as TableChain
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -53,27 +55,6 @@ from portgate.core.ruleset import (
 
 OWN_TABLE = ("inet", "portgate")
 
-Key = tuple[str, str]
-Body = dict[str, object]
-
-
-@dataclass(slots=True)
-class _Chain:
-    body: Body
-    rules: list[Body] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Table:
-    """A table while commands are followed."""
-
-    family: str
-    name: str
-    flags: set[str] = field(default_factory=set)
-    chains: dict[str, _Chain] = field(default_factory=dict)
-    sets: dict[str, Body] = field(default_factory=dict)
-    maps: dict[str, Body] = field(default_factory=dict)
-
 
 def parse(readings: tuple[Reading, ...]) -> Ruleset:
     """**Shape** readings of kind `nft-json` and `nft`; others are ignored. **Errors** PortgateError (PG4xx) for a text that is no ruleset."""
@@ -98,7 +79,11 @@ def _read(reading: Reading) -> Iterator[tuple[Key, Container]]:
         document = listing.to_json(reading.text, reading.source)
     else:
         return
-    tables, unread = _follow(document, reading)
+    match document:
+        case {"nftables": [*items]}:
+            tables, unread = follow(items)
+        case _:
+            raise _no_ruleset(reading, 'it has no list "nftables"')
     for key, table in tables.items():
         yield key, _container(table)
     if unread:
@@ -117,184 +102,6 @@ def _no_ruleset(reading: Reading, why: str) -> PortgateError:
     return PortgateError(Diagnostic("PG411", f"{reading.source}: {why}", remedy=remedy))
 
 
-# ------------------------------------------------------------------ commands -> tables
-
-
-def _follow(document: object, reading: Reading) -> tuple[dict[Key, _Table], list[str]]:
-    """The tables after all commands; a listing is a list of things to add. And what could not be followed."""
-    match document:
-        case {"nftables": [*items]}:
-            pass
-        case _:
-            raise _no_ruleset(reading, 'it has no list "nftables"')
-    tables: dict[Key, _Table] = {}
-    unread: list[str] = []
-    for item in items:
-        if not isinstance(item, dict) or not _obey(item, tables):
-            unread.append(render.statement(item))
-    return tables, unread
-
-
-def _obey(item: dict[str, object], tables: dict[Key, _Table]) -> bool:
-    """Follows one command, or adds one object. False: it is not known what it does."""
-    verb, what = next(iter(item.items()), ("", None))
-    if verb in _VERBS:
-        return isinstance(what, dict) and _command(verb, what, tables)
-    return verb == "metainfo" or _command("", item, tables)
-
-
-def _command(verb: str, what: dict[str, object], tables: dict[Key, _Table]) -> bool:
-    if verb in ("list", "reset"):
-        return True
-    kind, body = next(iter(what.items()), ("", None))
-    if kind == "ruleset" and verb == "flush":
-        _flush_ruleset(body, tables)
-        return True
-    if not isinstance(body, dict) or not isinstance(body.get("family", "ip"), str):
-        return False
-    if kind == "table":
-        return _on_table(verb, body, tables)
-    if not isinstance(body.get("table"), str):
-        return False
-    table = _table(tables, body, str(body["table"]))
-    handler = {"chain": _on_chain, "rule": _on_rule, "set": _on_set, "map": _on_set, "element": _on_element}.get(kind)
-    return handler(verb, kind, body, table) if handler else kind in _OBJECTS
-
-
-_VERBS = frozenset({
-    "add", "create", "insert", "replace", "delete", "destroy", "flush", "rename", "list", "reset",
-})  # fmt: skip
-_OBJECTS = frozenset({
-    "counter", "quota", "limit", "flowtable", "ct helper", "ct timeout", "ct expectation", "secmark", "synproxy", "meter",
-    "tunnel",
-})  # fmt: skip
-
-
-def _table(tables: dict[Key, _Table], body: Body, name: str) -> _Table:
-    family = str(body.get("family", "ip"))
-    return tables.setdefault((family, name), _Table(family, name))
-
-
-def _flush_ruleset(body: object, tables: dict[Key, _Table]) -> None:
-    family = body.get("family") if isinstance(body, dict) else None
-    for key in [key for key in tables if family in (None, key[0])]:
-        del tables[key]
-
-
-def _on_table(verb: str, body: Body, tables: dict[Key, _Table]) -> bool:
-    name = body.get("name")
-    if not isinstance(name, str):
-        return False
-    if verb in ("delete", "destroy"):
-        tables.pop((str(body.get("family", "ip")), name), None)
-        return True
-    table = _table(tables, body, name)
-    if verb == "flush":
-        for chain in table.chains.values():
-            chain.rules.clear()
-    else:
-        table.flags.update(one for one in values.as_list(body.get("flags")) if isinstance(one, str))
-    return True
-
-
-def _on_chain(verb: str, _kind: str, body: Body, table: _Table) -> bool:
-    name = body.get("name")
-    if not isinstance(name, str):
-        return False
-    if verb in ("delete", "destroy"):
-        table.chains.pop(name, None)
-    elif verb == "flush":
-        table.chains.setdefault(name, _Chain({})).rules.clear()
-    elif verb == "rename":
-        table.chains[str(body.get("newname"))] = table.chains.pop(name, _Chain({}))
-    else:
-        # Adding again a chain that exists changes what is given, such as its policy.
-        table.chains.setdefault(name, _Chain({})).body.update(body)
-        return _is_known_base(body)
-    return True
-
-
-def _is_known_base(body: Body) -> bool:
-    """Whether all is known of where a chain hangs."""
-    if "hook" not in body:
-        return "policy" not in body or body["policy"] in ("accept", "drop")
-    return (
-        body["hook"] in (*Hook, "egress")
-        and isinstance(body.get("prio"), int)
-        and body.get("type") in tuple(ChainKind)
-        and body.get("policy", "accept") in ("accept", "drop")
-        and all(map(_is_device, values.as_list(body.get("dev"))))
-    )
-
-
-def _is_device(name: object) -> bool:
-    try:
-        values.INTERFACE.interval(name)
-    except NotUnderstoodError:
-        return False
-    return name != "*"
-
-
-def _on_rule(verb: str, _kind: str, body: Body, table: _Table) -> bool:
-    name, handle = body.get("chain"), body.get("handle")
-    if not isinstance(name, str) or (verb not in ("delete", "destroy") and not isinstance(body.get("expr"), list)):
-        return False
-    rules = table.chains.setdefault(name, _Chain({})).rules
-    if verb not in ("delete", "destroy"):
-        body = {**body, "expr": [_spelled_out(one) for one in values.as_list(body.get("expr"))]}
-    if not verb:
-        rules.append(body)
-        return True
-    position = next((i for i, one in enumerate(rules) if handle is not None and one.get("handle") == handle), None)
-    if verb == "replace" or verb in ("delete", "destroy"):
-        if position is None:
-            return False
-        rules[position : position + 1] = [body] if verb == "replace" else []
-    else:
-        rules.insert(_place(verb, body, position, len(rules)), body)
-    return True
-
-
-def _place(verb: str, body: Body, handle: int | None, length: int) -> int:
-    """Where a new rule goes: `insert` before, `add` after the rule that is named."""
-    index = body.get("index", handle)
-    if not isinstance(index, int):
-        return 0 if verb == "insert" else length
-    return index if verb == "insert" else index + 1
-
-
-def _on_set(verb: str, kind: str, body: Body, table: _Table) -> bool:
-    name = body.get("name")
-    if not isinstance(name, str):
-        return False
-    home = table.sets if kind == "set" else table.maps
-    if verb in ("delete", "destroy"):
-        home.pop(name, None)
-    elif verb == "flush":
-        home[name] = {**home.get(name, {}), "elem": []}
-    else:
-        known = home.get(name, {})
-        home[name] = {**known, **body, "elem": [*values.as_list(known.get("elem")), *values.as_list(body.get("elem"))]}
-    return True
-
-
-def _on_element(verb: str, _kind: str, body: Body, table: _Table) -> bool:
-    name = body.get("name")
-    home = next((one for one in (table.sets, table.maps) if isinstance(name, str) and name in one), None)
-    if not isinstance(name, str) or home is None:
-        return False
-    elements = values.as_list(home[name].get("elem"))
-    given = values.as_list(body.get("elem"))
-    if verb in ("delete", "destroy"):
-        if any(one not in elements for one in given):
-            # A part of an interval, say: what is left is not known.
-            home[name] = {**home[name], "type": None}
-        home[name] = {**home[name], "elem": [one for one in elements if one not in given]}
-    else:
-        home[name] = {**home[name], "elem": [*elements, *given]}
-    return True
-
-
 # ------------------------------------------------------------------ tables -> containers
 
 
@@ -305,7 +112,7 @@ def _unread(texts: list[str]) -> Container:
     return Container("unread", chains=tuple(Chain(f"unread {hook}", (rule,), Base(hook, 0)) for hook in hooks))
 
 
-def _container(table: _Table) -> Container:
+def _container(table: Table) -> Container:
     written = list(_written([rule.get("expr") for chain in table.chains.values() for rule in chain.rules]))
     changing = frozenset(written)
     named = dict(_named_sets(table, changing))
@@ -339,7 +146,7 @@ def _written(expression: object) -> Iterator[str]:
                     yield from _written(part)
 
 
-def _named_sets(table: _Table, changing: frozenset[str]) -> Iterator[tuple[str, NamedSet]]:
+def _named_sets(table: Table, changing: frozenset[str]) -> Iterator[tuple[str, NamedSet]]:
     for name, body in table.sets.items():
         try:
             yield name, sets.named_set(body, table.family, f"@{name}" in changing)
@@ -348,7 +155,7 @@ def _named_sets(table: _Table, changing: frozenset[str]) -> Iterator[tuple[str, 
 
 
 def _chains(
-    name: str, chain: _Chain, table: _Table, named: Mapping[str, NamedSet], changing: frozenset[str]
+    name: str, chain: TableChain, table: Table, named: Mapping[str, NamedSet], changing: frozenset[str]
 ) -> Iterator[Chain]:
     """The chain, then those that are written inside its rules."""
     rules: list[Rule] = []
@@ -363,10 +170,10 @@ def _chains(
     yield Chain(name, (*doubts, *rules), base)
     for inner_name, inner in nested:
         bodies: list[Body] = [{"expr": one} for one in inner]
-        yield from _chains(inner_name, _Chain({}, bodies), table, named, changing)
+        yield from _chains(inner_name, TableChain({}, bodies), table, named, changing)
 
 
-def _doubts_of_base(name: str, body: Body, table: _Table) -> Iterator[Rule]:
+def _doubts_of_base(name: str, body: Body, table: Table) -> Iterator[Rule]:
     """Rules before all others, by which a chain is passed if it may not be in force."""
     if not table.flags <= _TABLE_FLAGS:
         yield _passed(f"table {table.family} {table.name}", "whether the table is dormant")
@@ -392,14 +199,6 @@ def _rule(body: Body, draft: Draft) -> tuple[Rule, ...]:
         handle if isinstance(handle, int) else None,
     )
     return statements.rules(expressions, draft, comment if isinstance(comment, str) else "", origin)
-
-
-def _spelled_out(statement: object) -> object:
-    """nft 1.0.6 gives `jump { ... }` as text inside of its JSON."""
-    if isinstance(statement, str):
-        inner = listing.rule(statement)
-        return inner[0] if len(inner) == 1 else {"opaque": {"text": statement}}
-    return statement
 
 
 def _base(body: Body) -> Base | None:
