@@ -119,9 +119,19 @@ def load(path: str, today: date) -> PolicyFile:
 
 def compile_policy(path: str, backend: str, dialect: str | None, today: date) -> Artifact:
     """The native rules of a policy."""
-    from portgate.core.compile import compile as compiled
+    chosen = backends.get(backend)
+    return chosen.emit(_rules_for(chosen, load(path, today), today), dialect)
 
-    return backends.get(backend).emit(compiled(load(path, today).policy, today), dialect)
+
+def _rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
+    """What a policy asks of a backend. Errors: PG301 at every grant that needs what the backend has not got."""
+    from portgate.core.compile import compile as compiled
+    from portgate.core.features import features_used, lacking
+
+    desired = compiled(file.policy, today)
+    if not features_used(desired) <= backend.features:
+        raise PortgateError(*lacking(file.policy, today, backend.features, backend.name), sources=file.sources)
+    return desired
 
 
 # ------------------------------------------------------------------ the host
@@ -212,20 +222,20 @@ def understand(capture: Capture) -> Seen:
 def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
     """Every listener and every finding; with a policy also where the host and the policy disagree."""
     from portgate.core.audit import audit as audited
-
-    return audited(_situation(seen, file, today))
-
-
-def _situation(seen: Seen, file: PolicyFile | None, today: date) -> Situation:
-    from portgate.core.audit import Situation
     from portgate.core.compile import compile as compiled
+
+    return audited(_situation(seen, file, today, compiled(file.policy, today) if file else None))
+
+
+def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Ruleset | None) -> Situation:
+    from portgate.core.audit import Situation
 
     return Situation(
         seen.rules,
         seen.sockets.listeners,
         seen.host,
         file.policy if file else None,
-        compiled(file.policy, today) if file else None,
+        desired,
         today,
         seen.facts.ephemeral_ports or (32768, 60999),
     )
@@ -268,8 +278,8 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
     """What applying the policy to this host would change."""
     from portgate.core import plan as planning
 
-    situation = _situation(seen, file, today)
-    desired = _desired(situation)
+    desired = _rules_for(backend, file, today)
+    situation = _situation(seen, file, today, desired)
     artifact = backend.transaction(seen.rules, desired)
     if artifact is not None:
         _check_own_output(backend, desired)
@@ -284,12 +294,6 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         warnings=file.warnings,
     )
     return Planned(made, planning.planned(seen.rules, desired))
-
-
-def _desired(situation: Situation) -> Ruleset:
-    if situation.desired is None:
-        raise AssertionError("a plan is made for a policy")
-    return situation.desired
 
 
 def _check_own_output(backend: Backend, desired: Ruleset) -> None:
@@ -383,9 +387,8 @@ def _apply(
     file: PolicyFile, backend: Backend, session: Session, state: State, today: date, consent: Consent | None
 ) -> Applied | None:
     from portgate.apply import transaction
-    from portgate.core.compile import compile as compiled
 
-    desired = compiled(file.policy, today)
+    desired = _rules_for(backend, file, today)
     before = transaction.observe(session, backend)
     if consent is not None:
         planned = plan(see(), file, backend, today)

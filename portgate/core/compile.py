@@ -42,6 +42,7 @@ from portgate.core.net import (
     ICMPV6,
     PORT_PROTOCOLS,
     UDP,
+    UDPLITE,
     AddressSet,
     Family,
     Interval,
@@ -178,7 +179,7 @@ def _base(hook: Hook, default: Default = Default.ACCEPT) -> Base:
 def _input(inbound: _Direction, groups: Groups) -> Chain:
     rules = (
         *_preamble(Field.IIF, ESSENTIAL_IN),
-        Rule(_state(CtState.INVALID), Drop(), comment="invalid"),
+        Rule(All((_state(CtState.INVALID), _TRACKED)), Drop(), comment="invalid"),
         *groups.rules("forward", Accept(), and_also=(DNATED,)),
         *groups.rules("block", Drop()),
         *_granted(inbound, groups, "limited"),
@@ -332,6 +333,10 @@ def _counters(chains: list[Chain]) -> Iterator[NamedSet]:
         if isinstance(part, RateLimit)
     }
     return (NamedSet(name, (source,), dynamic=True) for name, source in found.items())
+
+
+# Some kernels do not track UDP-Lite and call all of it invalid; it is left to the grants.
+_TRACKED = Test(Field.PROTOCOL, subtract(((0, 255),), ((UDPLITE, UDPLITE),)))
 
 
 def _state(*states: CtState) -> Match:

@@ -440,15 +440,16 @@ class Ruleset:
         return None if place.rule < 0 or chain is None else chain.rules[place.rule]
 
     def base_chains(self, hook: Hook, family: Family) -> Iterator[tuple[Container, Chain, Base]]:
-        """In the order in which a packet visits them. Equal priorities keep the order of the reading.
+        """In the order in which a packet visits them.
 
-        The kernel runs all nat chains of a hook at one place in that order, whatever their own priorities.
+        The kernel runs all nat chains of a hook at one place in that order, whatever their own priorities. Of equal
+        priorities, the chain that was registered last runs first; listings have the oldest first.
         """
         found = [
             (container, chain, chain.base)
-            for container in self.containers
+            for container in reversed(self.containers)
             if family in container.families
-            for chain in container.chains
+            for chain in reversed(container.chains)
             if chain.base is not None and chain.base.hook is hook
         ]
         return iter(sorted(found, key=lambda one: _turn(one[2])))

@@ -45,7 +45,7 @@ def test_what_arrives_is_judged_in_this_order() -> None:
         'icmpv6 type { 1-4, 130-136, 141-143, 148-149, 151-153 } accept comment "essential"',
         'udp sport 67 udp dport 68 accept comment "essential"',
         'ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept comment "essential"',
-        'ct state invalid drop comment "invalid"',
+        'ct state invalid meta l4proto { 0-135, 137-255 } drop comment "invalid"',
         'ct status dnat tcp dport . ct original proto-dst . meta l4proto @forward_ports accept comment "forward"',
         'ip saddr @block_src4 drop comment "block"',
         'icmp type @allow_icmp accept comment "allow"',
