@@ -71,6 +71,16 @@ def is_one(field: Field, *values: int) -> Test:
 # ------------------------------------------------------------------ the same meaning in other words
 
 
+def timeless(ruleset: Ruleset) -> Ruleset:
+    """Without the seconds that elements have left, which pass between two listings."""
+    return Ruleset(tuple(
+        replace(one, sets=tuple(
+            replace(named, elements=tuple(element._replace(expires=None) for element in named.elements)) for named in one.sets
+        ))
+        for one in ruleset.containers
+    ))  # fmt: skip
+
+
 def blurred(ruleset: Ruleset) -> Ruleset:
     """Without the texts of what is not understood, which nft writes in several ways."""
     return Ruleset(tuple(_container(one) for one in ruleset.containers))
