@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Literal
 
-from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS, UDP
+from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS, UDP, UDPLITE
 from portgate.core.policy import Default, Forward, Grant, Peer, Policy, Rulebook, Traffic
 from portgate.core.ruleset import CtState
 from tests.packet import Packet
@@ -28,7 +28,8 @@ def decide(policy: Policy, packet: Packet, today: date, direction: Direction = "
         return "accept"
     if essential(packet, direction):
         return "accept"
-    if packet.ct_state is CtState.INVALID and direction == "in":
+    untracked_by_some_kernels = packet.proto == UDPLITE
+    if packet.ct_state is CtState.INVALID and direction == "in" and not untracked_by_some_kernels:
         return "drop"
     book = policy.inbound if direction == "in" else policy.outbound
     if any(matches(grant, packet) for grant in in_force(book.block, today)):
