@@ -224,8 +224,8 @@ class Matches:
                 return self.boxes(match.fields, [(box, space.true) for box in match.boxes], space.false)
             case RateLimit():
                 limit = match.limit
-                key = f"{match.set_name} {match.source.label} {limit.amount}/{limit.unit} burst {limit.burst}"
-                return self.doubts.condition(f"rate limit {key}", "rate limit")
+                key = f"rate limit {match.set_name} {limit.amount}/{limit.unit} burst {limit.burst}"
+                return self._if_present((match.source,), key, "rate limit")
             case Opaque():
                 return self.doubts.condition(match.key, match.reason)
             case Not():
