@@ -3,7 +3,7 @@
 Theory
     After any failure the host has the old rules or the new ones, whole. The load is one transaction of the kernel;
     what follows it (reading back, proving) either agrees or the snapshot is loaded again. The order is: snapshot,
-    check, load, read back, prove.
+    load, read back, prove. The snapshot is the reading that was understood, so nothing can come between the two.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from portgate.core.ruleset import Ruleset
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All rules of a host. `generation` was asked before they were read, so a change in between makes it stale."""
+    """Our rules on a host. `generation` was asked before they were read, so a change in between makes it stale."""
 
     generation: str | None
-    readings: tuple[Reading, ...]
+    reading: Reading
     ruleset: Ruleset
 
 
@@ -33,8 +33,8 @@ Proof = Callable[[Ruleset], tuple[Diagnostic, ...]]
 def observe(session: Session, backend: Backend) -> Observation:
     """Errors: PortgateError when the host can't be read."""
     generation = session.generation()
-    readings = session.read()
-    return Observation(generation, readings, backend.parse(readings))
+    reading = session.read_own()
+    return Observation(generation, reading, backend.parse((reading,)))
 
 
 def run(session: Session, backend: Backend, before: Observation, desired: Ruleset, prove: Proof) -> Observation:
@@ -46,12 +46,10 @@ def run(session: Session, backend: Backend, before: Observation, desired: Rulese
     artifact = backend.transaction(before.ruleset, desired)
     if artifact is None:
         return before
-    snapshot = session.snapshot()
-    session.check(artifact)
-    return _load(session, backend, artifact, snapshot, prove)
+    return _load(session, backend, artifact, before, prove)
 
 
-def _load(session: Session, backend: Backend, artifact: Artifact, snapshot: Artifact, prove: Proof) -> Observation:
+def _load(session: Session, backend: Backend, artifact: Artifact, before: Observation, prove: Proof) -> Observation:
     """Whatever ends this early, an interrupt as well, finds the old rules restored."""
     generation = session.generation()
     proven = False
@@ -64,7 +62,7 @@ def _load(session: Session, backend: Backend, artifact: Artifact, snapshot: Arti
         return after
     finally:
         if not proven and _may_have_changed(session, generation):
-            _restore(session, snapshot, sys.exc_info()[1])
+            _restore(session, backend.restoring(before.reading), sys.exc_info()[1])
 
 
 def _may_have_changed(session: Session, generation: str | None) -> bool:

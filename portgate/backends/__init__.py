@@ -29,14 +29,14 @@ class Session(Protocol):
     def read(self) -> tuple[Reading, ...]:
         """All rules of the host, everybody's."""
 
+    def read_own(self) -> Reading:
+        """What is ours, or has its name; the text is "" when that is nothing."""
+
     def check(self, artifact: Artifact) -> None:
         """Asks the kernel (or the native parser) whether it would take the artifact; changes nothing."""
 
     def load(self, artifact: Artifact) -> None:
         """Loads it in one transaction; on failure the old rules stay."""
-
-    def snapshot(self) -> Artifact:
-        """What is ours now, as an artifact whose `load` restores it exactly, also when it is nothing."""
 
     def generation(self) -> str | None:
         """A cheap token that changes whenever any rule of the host does, else None."""
@@ -63,6 +63,9 @@ class Backend(Protocol):
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
         """The smallest native text that turns what is ours in `observed` into `desired`; None when there is nothing to do."""
+
+    def restoring(self, own: Reading) -> Artifact:
+        """What makes ours again as `Session.read_own` found it, to the counter, also when it was nothing."""
 
     def words(self, rule: Rule) -> str:
         """A rule as this backend writes it. Rules of ours with the same words are the same rule."""

@@ -122,6 +122,7 @@ def test_5_what_is_loaded_is_read_back_as_what_was_meant(backend: Backend, insid
             session.load(backend.emit(rules))
             live = observed(backend, session)
             assert backend.transaction(live, rules) is None
+            assert backend.transaction(backend.parse((session.read_own(),)), rules) is None
             if seed in FEW:
                 assert equivalent(live.owned(), rules)
 
@@ -133,7 +134,7 @@ def test_6_check_refuses_what_load_refuses_and_changes_nothing(backend: Backend,
     def body() -> None:
         session = backend.session()
         session.load(backend.emit(desired(backend, 0)))
-        before, generation = session.snapshot(), session.generation()
+        before, generation = session.read_own(), session.generation()
         good = backend.emit(desired(backend, 1))
         session.check(good)
         for broken in broken_variants(good):
@@ -141,7 +142,7 @@ def test_6_check_refuses_what_load_refuses_and_changes_nothing(backend: Backend,
                 session.check(broken)
             with pytest.raises(PortgateError):
                 session.load(broken)
-        assert (session.snapshot(), session.generation()) == (before, generation)
+        assert (session.read_own(), session.generation()) == (before, generation)
 
     inside(body)
 
@@ -188,15 +189,15 @@ def test_8_what_others_own_is_left_as_it_was(backend: Backend, inside: Inside) -
 def test_9_restoring_what_was_there_is_the_identity(backend: Backend, inside: Inside) -> None:
     def body() -> None:
         session = backend.session()
-        nothing = session.snapshot()
+        nothing = backend.restoring(session.read_own())
         for seed in FEW:
             session.load(backend.emit(desired(backend, seed)))
-            was = session.snapshot()
+            was = backend.restoring(session.read_own())
             session.load(backend.emit(desired(backend, seed + 1)))
             session.load(was)
-            assert session.snapshot() == was
+            assert backend.restoring(session.read_own()) == was
         session.load(nothing)
-        assert session.snapshot() == nothing
+        assert backend.restoring(session.read_own()) == nothing
 
     inside(body)
 

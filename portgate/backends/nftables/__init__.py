@@ -45,6 +45,11 @@ class Nftables:
 
         return transaction.transaction(observed, desired)
 
+    def restoring(self, own: Reading) -> Artifact:
+        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+
+        return transaction.restoring(own)
+
     def words(self, rule: Rule) -> str:
         from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
 

@@ -5,6 +5,7 @@ Facts
     (pip-nftables 1.0.2, python3-nftables 1.0.6). libnftables ends the process when it gets no netlink socket, so
     the kernel is asked for one before (nft 1.0.6, mnl.c).
     nft prints and reads hours of the day in the time zone of its process, although the kernel keeps UTC.
+    For the name of a protocol nft reads /etc/protocols anew each time: 10,000 elements took 85 ms, with numbers 31 (nft 1.0.6).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CDLL, c_bool, c_char_p, c_void_p
 from pathlib import Path
 from types import ModuleType
 
-from portgate.backends.nftables import HEADER, TABLE
+from portgate.backends.nftables import TABLE
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -53,12 +54,16 @@ class NftablesSession:
         self._context: int = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
 
     def read(self) -> tuple[Reading, ...]:
-        self._nft.set_json_output(True)
-        try:
+        with _on(self._nft.set_json_output):
             text = self._run("list ruleset")
-        finally:
-            self._nft.set_json_output(False)
         return (Reading("nft-json", text, "nft -j list ruleset"),)
+
+    def read_own(self) -> Reading:
+        with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output):
+            status, listing, complaint = self._command(f"list table {TABLE}")
+        if status != 0 and os.strerror(errno.ENOENT) not in complaint:
+            raise PortgateError(*_diagnostics("", complaint))
+        return Reading("nft", listing, f"nft -a -p list table {TABLE}")
 
     def check(self, artifact: Artifact) -> None:
         trial = NftablesSession()  # what a dry run adds stays in the cache of its context (nft 1.0.6)
@@ -73,10 +78,6 @@ class NftablesSession:
 
     def load(self, artifact: Artifact) -> None:
         self._run(artifact.text)
-
-    def snapshot(self) -> Artifact:
-        status, listing, _ = self._command(f"list table {TABLE}")
-        return Artifact("nftables", f"{HEADER}table {TABLE}\ndelete table {TABLE}\n{listing if status == 0 else ''}")
 
     def generation(self) -> str | None:
         """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
@@ -119,6 +120,18 @@ def _complaint_with_lines(script: str) -> str:
 def _bytes(script: str) -> bytes:
     """A listing may hold bytes that are no UTF-8, in a comment."""
     return script.encode(errors="surrogateescape")
+
+
+@contextmanager
+def _on(*switches: Callable[[bool], object]) -> Iterator[None]:
+    """Switches of libnftables, off by default, on for a while."""
+    for switch in switches:
+        switch(True)
+    try:
+        yield
+    finally:
+        for switch in switches:
+            switch(False)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ Facts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -32,7 +33,7 @@ from portgate.backends.nftables.emit import (
     set_type,
 )
 from portgate.core import words as core_words
-from portgate.core.capture import Artifact
+from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
 
@@ -51,6 +52,15 @@ def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
     if new is not None and old is not None and not _in_place(old, new):
         text = emit(desired).text.removeprefix(HEADER)
     return Artifact("nftables", HEADER + text) if text else None
+
+
+def restoring(own: Reading) -> Artifact:
+    """The script that makes our table again what this listing of it says."""
+    listing = _HANDLE.sub("", own.text)
+    return Artifact("nftables", f"{HEADER}table {TABLE}\ndelete table {TABLE}\n{listing}")
+
+
+_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
 
 
 def same(observed: Ruleset, desired: Ruleset) -> bool:
