@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
+from portgate.core.ruleset import Ruleset
 from tests.nftables import corpus
 from tests.nftables.reading import blurred, read, timeless
 
@@ -153,6 +155,17 @@ def same(listings: Listings) -> bool:
     return timeless(read(listings.text)) == timeless(read(listings.json, "nft-json"))
 
 
+def without_meters(listed: Ruleset, script: Ruleset) -> Ruleset:
+    """nft 1.1 also lists the set behind a meter, which the script does not declare."""
+    declared = {one.name for container in script.containers for one in container.sets}
+    return Ruleset(
+        tuple(
+            replace(container, sets=tuple(one for one in container.sets if one.name in declared))
+            for container in listed.containers
+        )
+    )
+
+
 @pytest.mark.kernel
 def test_both_listings_of_a_table_with_everything_in_it_agree() -> None:
     listings = load(EVERYTHING)
@@ -164,7 +177,8 @@ def test_both_listings_of_a_table_with_everything_in_it_agree() -> None:
 def test_a_script_means_what_is_listed_after_it_was_loaded() -> None:
     listings = load(EVERYTHING)
     assert listings is not None
-    assert blurred(read(EVERYTHING)) == blurred(read(listings.text))
+    script, listed = blurred(read(EVERYTHING)), blurred(read(listings.text))
+    assert script == without_meters(listed, script)
 
 
 @pytest.mark.kernel
