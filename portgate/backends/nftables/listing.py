@@ -16,7 +16,7 @@ import re
 from collections import ChainMap
 from collections.abc import Sequence
 
-from portgate.backends.nftables import words
+from portgate.backends.nftables import bulk, words
 from portgate.backends.nftables.expressions import concatenation, elements
 from portgate.backends.nftables.grammar import rule as statements_of
 from portgate.backends.nftables.tokens import Cursor, UnreadableError, expand, native, seconds, tokenize, unquote
@@ -53,7 +53,10 @@ class _Reader:
     """A cursor on the tokens of a text, and the objects that were found."""
 
     def __init__(self, text: str) -> None:
-        self.tokens, self.lines = tokenize(text)
+        folded, runs = bulk.fold(text)
+        self.tokens, self.lines = tokenize(folded)
+        if runs:
+            self.tokens = [runs.get(word, word) for word in self.tokens]
         self.tokens.append("\n")
         self.at = 0
         self.line = 1
@@ -421,7 +424,7 @@ def _key_part(tokens: list[str]) -> list[str]:
 def _rule(part: list[str], depth: int = 0) -> tuple[list[object], str, int | None]:
     """Statements, comment and handle of one rule."""
     handle = None
-    if part and part[-1].startswith("#"):
+    if part and part[-1].startswith("# handle "):
         handle = int(part[-1].split()[-1][:18])
         part = part[:-1]
     inner: list[object] = []

@@ -341,7 +341,7 @@ def ports_are_certain(found: tuple[Operand, ...], boxes: Iterable[Box], known: l
     if any(isinstance(one, Test) and one.field is Field.PROTOCOL and _all_have_ports(one.values) for one in known):
         return True
     place = next((i for i, one in enumerate(found) if one.field is Field.PROTOCOL), None)
-    return place is not None and all(_all_have_ports((one[place],)) for one in boxes)
+    return place is not None and _all_have_ports(normalize({one[place] for one in boxes}))
 
 
 def _all_have_ports(protocols: Intervals) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
-from portgate.backends.nftables import matches, values
+from portgate.backends.nftables import bulk, matches, values
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
 from portgate.core.net import normalize
 from portgate.core.ruleset import Box, Element, Field, NamedSet
@@ -24,7 +24,7 @@ class Table:
 def named_set(body: Mapping[str, object], family: str, dynamic: bool) -> NamedSet:
     """Errors: NotUnderstoodError, when one element or the type is not understood."""
     fields, types = key_types(body.get("type"), family)
-    elements = [_element(types, item) for item in values.as_list(body.get("elem"))]
+    elements = [one for item in values.as_list(body.get("elem")) for one in _elements(types, item)]
     comment = body.get("comment")
     return NamedSet(
         str(body.get("name")),
@@ -67,6 +67,10 @@ def key_types(written: object, family: str) -> tuple[tuple[Field, ...], tuple[Da
             if types and len(types) == len(names):
                 return tuple(one.field for one in types), types
     raise NotUnderstoodError("a set of an unknown type")
+
+
+def _elements(types: tuple[DataType, ...], item: object) -> Iterable[Element]:
+    return bulk.elements(types, item) if isinstance(item, bulk.Run) else (_element(types, item),)
 
 
 def _element(types: tuple[DataType, ...], item: object) -> Element:

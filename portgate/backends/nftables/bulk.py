@@ -1,0 +1,85 @@
+"""Long lists of plain elements, which are read column by column and not word by word.
+
+Theory
+    A large set is thousands of elements like `10.1.2.0/24 . 4242 . 6 comment "web"`, all of one form. What they mean does not need the
+    grammar of nft. Such a list is taken out of the text before that is tokenized, and a word takes its place. It is recognised
+    by its lines, which begin with `elements = {`: that can't be inside of a string, for no string of nft goes over the end of a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from portgate.backends.nftables.tokens import value
+from portgate.backends.nftables.values import DataType, NotUnderstoodError
+from portgate.core.net import Interval, parse_prefix
+from portgate.core.ruleset import Element
+
+MARKER = "\ue000"
+"""A private-use character; a text that holds it is not folded."""
+LEAST = 16
+
+_LIST = re.compile(r"^([ \t]*elements = \{)\s+([^{}]*+)\}$", re.MULTILINE)
+_WORD = r"[0-9A-Fa-f:][0-9A-Fa-f:./-]*+"
+_ITEM = re.compile(rf'({_WORD}(?: \. {_WORD})*+)( comment "[^"\n]*+")?+(,?\s+)')
+_COMMENT = slice(len(' comment "'), -1)
+
+
+class Run(str):
+    """A word that stands for a list of elements. **Shape** `items`: (key, comment clause or "", what separates it from the next)."""
+
+    __slots__ = ("items",)
+    items: list[tuple[str, str, str]]
+
+
+def fold(text: str) -> tuple[str, dict[str, Run]]:
+    """The text, with its lines, and the words in it, in quotes, that stand for lists."""
+    runs: dict[str, Run] = {}
+
+    def replaced(found: re.Match[str]) -> str:
+        items = _ITEM.findall(found[2])
+        if len(items) < LEAST or not _is_all(items, found[2]):
+            return found[0]
+        word = Run(f"{MARKER}{len(runs)}")
+        word.items = items
+        runs[f'"{word}"'] = word
+        return f'{found[1]} "{word}" }}' + "\n" * found[0].count("\n")
+
+    return (text if any(one in text for one in _UNFIT) else _LIST.sub(replaced, text)), runs
+
+
+_UNFIT = (MARKER, "\\\n", "\\\r", "delete element", "destroy element")
+
+
+def _is_all(items: list[tuple[str, str, str]], listed: str) -> bool:
+    between = {separator for _, _, separator in items[:-1]}
+    length = sum([len(key) + len(comment) + len(separator) for key, comment, separator in items])
+    return length == len(listed) and all(one[0] == "," for one in between)
+
+
+def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
+    """Errors: NotUnderstoodError."""
+    keys, comments, _ = zip(*run.items, strict=True)
+    rows = [key.split(" . ") for key in keys]
+    if {len(row) for row in rows} != {len(types)}:
+        raise NotUnderstoodError("value of an unknown form")
+    columns = [_column(one, texts) for one, texts in zip(types, zip(*rows, strict=True), strict=True)]
+    return map(Element, zip(*columns, strict=True), [one[_COMMENT] for one in comments])
+
+
+def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
+    if kind.bits:
+        return _addresses(kind.bits, texts)
+    known = {text: kind.interval(value(text)) for text in {*texts}}
+    return [known[text] for text in texts]
+
+
+def _addresses(bits: int, texts: Sequence[str]) -> Sequence[Interval]:
+    try:
+        families, intervals = zip(*map(parse_prefix, texts), strict=True)
+    except ValueError:
+        raise NotUnderstoodError("not an address of this family") from None
+    if any(one.bits != bits for one in {*families}):
+        raise NotUnderstoodError("not an address of this family")
+    return intervals
