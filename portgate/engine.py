@@ -199,8 +199,6 @@ def see(path: str | None = None) -> Seen:
 
 def understand(capture: Capture) -> Seen:
     """What a capture says. Errors: PG424 when it says nothing about rules."""
-    from portgate.core.addresses import Host
-    from portgate.core.facts import Facts, parse_facts, parse_interfaces
     from portgate.core.ruleset import Ruleset
     from portgate.sockets import parse
 
@@ -209,14 +207,17 @@ def understand(capture: Capture) -> Seen:
     if not read:
         raise PortgateError(*errors(capture.notes), Diagnostic("PG424", "no rules of any firewall were read"))
     containers = tuple(one for backend, readings in read for one in backend.parse(readings).containers)
-    interfaces = [one for reading in capture.of_kind("interfaces") for one in parse_interfaces(reading)]
-    return Seen(
-        capture,
-        Ruleset(containers),
-        parse(capture.readings),
-        Host(tuple(interfaces) if capture.of_kind("interfaces") else None),
-        next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts()),
-    )
+    return Seen(capture, Ruleset(containers), parse(capture.readings), *_place(capture))
+
+
+def _place(capture: Capture) -> tuple[Host, Facts]:
+    """What a capture tells beside rules and sockets."""
+    from portgate.core.addresses import Host
+    from portgate.core.facts import Facts, parse_facts, parse_interfaces
+
+    readings = capture.of_kind("interfaces")
+    interfaces = tuple(one for reading in readings for one in parse_interfaces(reading)) if readings else None
+    return Host(interfaces), next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts())
 
 
 def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
@@ -225,6 +226,21 @@ def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
     from portgate.core.compile import compile as compiled
 
     return audited(_situation(seen, file, today, compiled(file.policy, today) if file else None))
+
+
+def objections(seen: Seen, file: PolicyFile) -> tuple[Diagnostic, ...]:
+    """Warnings about what of a policy has no effect on a host as it is now."""
+    from portgate.core.objections import objections as raised
+
+    return tuple(raised(file.policy, seen.host, seen.facts))
+
+
+def _objections_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
+    """The same of this host, which is read only if it matters."""
+    from portgate.core.objections import concerns
+    from portgate.core.objections import objections as raised
+
+    return tuple(raised(file.policy, *_place(host.capture_facts()))) if concerns(file.policy) else ()
 
 
 def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Ruleset | None) -> Situation:
@@ -268,10 +284,11 @@ def decide(seen: Seen, packets: Sequence[Packet]) -> tuple[Decision, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what it is shown with: the rules of the host as they would be, and the policy's warnings."""
+    """A plan with what it is shown with: the rules of the host as they would be, and the texts of the policy's files."""
 
     plan: Plan
     rules: Ruleset
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned:
@@ -291,9 +308,9 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
-        warnings=file.warnings,
+        warnings=(*file.warnings, *objections(seen, file)),
     )
-    return Planned(made, planning.planned(seen.rules, desired))
+    return Planned(made, planning.planned(seen.rules, desired), file.sources)
 
 
 def _check_own_output(backend: Backend, desired: Ruleset) -> None:
@@ -397,7 +414,7 @@ def _apply(
         if session.generation() != before.generation:
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
     after = transaction.run(session, backend, before, desired, _proof(backend, desired))
-    warnings = (*file.warnings, *_remember(file, backend, after.generation, state, today))
+    warnings = (*file.warnings, *_objections_here(file), *_remember(file, backend, after.generation, state, today))
     return Applied(file.policy.name, backend.name, after is not before, warnings, file.sources)
 
 

@@ -33,6 +33,11 @@ def capture_rules() -> Capture:
     return _gather([*_rules(), _facts])
 
 
+def capture_facts() -> Capture:
+    """Only interfaces and kernel settings."""
+    return _gather([_facts])
+
+
 def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -> Capture:
     """A capture from saved plain output. **Shape** `parts` are (kind, path), or (kind, text) for `INLINE_KINDS`.
 

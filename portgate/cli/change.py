@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, paint, say, say_json
+from portgate.cli.output import complain, paint, room, say, say_json
+from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from portgate.core.diagnostics import Diagnostic
     from portgate.engine import Planned
 
 
@@ -42,24 +44,27 @@ def _planned(policy: str, host_file: str | None, backend: str) -> Planned:
     from portgate import backends, engine
 
     today = date.today()
-    file = engine.load(policy, today)
-    complain(file.warnings, file.sources)
-    seen = engine.see(host_file)
+    with Progress("planning"):
+        file = engine.load(policy, today)
+        seen = engine.see(host_file)
+        if host_file is None:
+            chosen = engine.choose_backend(backend)
+        else:
+            chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
+        planned = engine.plan(seen, file, chosen, today)
     complain(seen.notes)
-    if host_file is None:
-        return engine.plan(seen, file, engine.choose_backend(backend), today)
-    name = engine.backend_of(seen.capture) if backend == "auto" else backend
-    return engine.plan(seen, file, backends.get(name), today)
+    return planned
 
 
 def _show(planned: Planned, output_format: str, native: bool) -> None:
     from portgate.report import plan as report
     from portgate.report import shapes
 
+    complain(planned.plan.warnings, planned.sources)
     if output_format == "json":
         say_json(shapes.plan(planned.plan, planned.rules))
         return
-    say(report.lines(planned.plan, planned.rules, paint()))
+    say(report.lines(planned.plan, planned.rules, paint(), room()))
     if native and planned.plan.artifact is not None:
         say(["", *_native(planned.plan.artifact.text)])
 
@@ -88,24 +93,29 @@ def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: boo
         planned = _planned(policy, None, backend)
         _show(planned, output_format, native=False)
         return 0 if planned.plan.empty else 1
-    if not yes and not sys.stdin.isatty():
+    if not yes and (output_format == "json" or not sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
-    done = engine.apply(policy, backend, date.today(), None if yes else _consents, _waiting)
+    told: list[Diagnostic] = []
+    progress = Progress("applying")
+
+    def consents(planned: Planned) -> bool:
+        with progress.paused():
+            told.extend(planned.plan.warnings)
+            _show(planned, "text", native=False)
+            return click.confirm("\nLoad these rules?", default=False, err=True)
+
+    with progress:
+        done = engine.apply(policy, backend, date.today(), None if yes else consents, _waiting)
     if done is None:
         say(["nothing was changed"])
         return 1
-    complain(done.warnings, done.sources)
+    complain([one for one in done.warnings if one not in told], done.sources)
     if output_format == "json":
         say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed})
     else:
         what = "is in force" if done.changed else "is in force already, nothing changed"
         say([f"{done.policy} {what} ({done.backend})"])
     return 0
-
-
-def _consents(planned: Planned) -> bool:
-    _show(planned, "text", native=False)
-    return click.confirm("\nLoad these rules?", default=False, err=True)
 
 
 def _waiting() -> None:

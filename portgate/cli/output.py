@@ -25,14 +25,20 @@ def paint() -> text.Paint:
     return text.coloured if colour(sys.stdout) else text.plain
 
 
+def room() -> int | None:
+    """The columns of the terminal that standard output goes to, None for anything else."""
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None if sys.stdout.isatty() else None
+
+
 def say(lines: Iterable[str]) -> None:
     """Lines that are safe to show."""
+    columns = room()
     for line in lines:
-        print(line)
+        print(line) if columns is None else print(*text.folded(line, columns), sep="\n")
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    say(text.table(header, rows, paint()))
+    say(text.table(header, rows, paint(), room()))
 
 
 def say_json(content: Mapping[str, object]) -> None:

@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from portgate.cli.options import format_option, host_option
-from portgate.cli.output import complain, paint, say, say_json
+from portgate.cli.output import complain, paint, room, say, say_json
+from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
     from portgate.core.packets import Packet
     from portgate.core.verify import Difference
-    from portgate.engine import Seen
 
 
 @click.command
@@ -32,25 +32,18 @@ def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
     from portgate.report import audit as report
     from portgate.report import shapes
 
-    file = None
-    if policy is not None:
-        file = engine.load(policy, date.today())
-        complain(file.warnings, file.sources)
-    seen = _see(host_file)
-    found = engine.audit(seen, file, date.today())
+    with Progress("auditing"):
+        file = engine.load(policy, date.today()) if policy is not None else None
+        seen = engine.see(host_file)
+        found = engine.audit(seen, file, date.today())
+    complain(seen.notes)
+    if file is not None:
+        complain((*file.warnings, *engine.objections(seen, file)), file.sources)
     if output_format == "json":
         say_json(shapes.audit(seen.rules, found))
     else:
-        say(report.lines(found, seen.rules, paint()))
+        say(report.lines(found, seen.rules, paint(), room()))
     return 1 if found.findings else 0
-
-
-def _see(host_file: str | None) -> Seen:
-    from portgate import engine
-
-    seen = engine.see(host_file)
-    complain(seen.notes)
-    return seen
 
 
 @click.command
@@ -66,9 +59,12 @@ def verify(policy: str, host_file: str | None, output_format: str) -> int:
     from portgate import engine
     from portgate.report import shapes
 
-    file = engine.load(policy, date.today())
+    with Progress("verifying"):
+        file = engine.load(policy, date.today())
+        seen = engine.see(host_file)
+        found = engine.verify(seen, file, date.today())
+    complain(seen.notes)
     complain(file.warnings, file.sources)
-    found = engine.verify(_see(host_file), file, date.today())
     if output_format == "json":
         say_json({"proven": not found, "differences": [shapes.difference(one) for one in found]})
     else:
@@ -125,12 +121,14 @@ def _trace_one(packet: Packet, host_file: str | None, output_format: str) -> int
     from portgate.report import shapes
     from portgate.report import trace as report
 
-    seen = _see(host_file)
-    traced = engine.trace(seen, packet)
+    with Progress("tracing"):
+        seen = engine.see(host_file)
+        traced = engine.trace(seen, packet)
+    complain(seen.notes)
     if output_format == "json":
         say_json(shapes.trace(seen.rules, traced))
     else:
-        say(report.lines(traced, seen.rules, paint()))
+        say(report.lines(traced, seen.rules, paint(), room()))
     return 0
 
 
@@ -140,8 +138,11 @@ def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> i
     from portgate.report import trace as report
 
     packets = list(_packets(file))
-    seen = _see(host_file)
-    for decision in engine.decide(seen, packets):
+    with Progress("tracing"):
+        seen = engine.see(host_file)
+        decisions = engine.decide(seen, packets)
+    complain(seen.notes)
+    for decision in decisions:
         if output_format == "json":
             say([json.dumps(shapes.decision(seen.rules, decision))])
         else:
@@ -166,13 +167,18 @@ def _packets(file: IO[bytes]) -> Iterator[Packet]:
 def _packet(proto: str, source: str, port: str | None, iif: str, destination: str | None) -> Packet:
     from portgate.core.packets import Packet
 
-    fields: dict[str, object] = {"proto": proto.lower(), "src": source, "iif": iif or None, "dst": destination}
+    proto = proto.lower()
+    fields: dict[str, object] = {"proto": proto, "src": source, "iif": iif or None, "dst": destination}
     try:
         if port is not None:
-            fields["icmp_type" if proto.lower() in ("icmp", "icmpv6") else "dport"] = _port(port)
+            fields |= {"icmp_type": _number(port)} if proto.startswith("icmp") else {"dport": _port(port)}
         return Packet.of_fields(fields)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def _port(text: str) -> int:

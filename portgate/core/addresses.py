@@ -20,8 +20,7 @@ class Host:
         if self.interfaces is None:
             return None
         own = [(a, a) for one in self.interfaces for of, a, _ in one.addresses if of is family]
-        loopback = (127 << 24, (128 << 24) - 1) if family is Family.IPV4 else (1, 1)
-        return normalize([*own, loopback])
+        return normalize([*own, *LOOPBACKS[family]])
 
     def broadcast(self, family: Family) -> Intervals:
         """Broadcast addresses of its networks."""
@@ -72,6 +71,10 @@ class Host:
         return best[1] if best else None
 
 
+LOOPBACKS: Mapping[Family, Intervals] = {
+    Family.IPV4: ((127 << 24, (128 << 24) - 1),),
+    Family.IPV6: ((1, 1),),
+}
 MULTICAST: Mapping[Family, Intervals] = {
     Family.IPV4: ((0xE0 << 24, (0xF0 << 24) - 1),),
     Family.IPV6: ((0xFF << 120, Family.IPV6.top),),

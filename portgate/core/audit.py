@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
 
-from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import ChainEvaluation, Kind, leaf_of
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
@@ -22,7 +22,6 @@ from portgate.core.matches import Doubts, exactly
 from portgate.core.net import (
     PORT_PROTOCOLS,
     Family,
-    Intervals,
     complement,
     contains,
     interface_interval,
@@ -194,7 +193,7 @@ class _View:
         if listener.address is not None and not listener.dual:
             sides.append((DST, exactly(listener.address), top[DST]))
         elif local is not None:
-            sides.append((DST, subtract(local, _loopback_addresses(self.family)), top[DST]))
+            sides.append((DST, subtract(local, LOOPBACKS[self.family]), top[DST]))
         return space.both(self.from_others(listener), space.box(sides, space.true, space.false))
 
     def from_others(self, listener: Listener) -> Diagram:
@@ -241,17 +240,13 @@ def _own_port(listener: Listener) -> dict[int, int]:
     return {PROTOCOL: listener.protocol, DPORT: listener.port or 0}
 
 
-def _loopback_addresses(family: Family) -> Intervals:
-    return ((127 << 24, (128 << 24) - 1),) if family is Family.IPV4 else exactly(1)
-
-
 def _is_local(listener: Listener) -> bool:
     if listener.device == "lo":
         return True
     return (
         listener.family is not None
         and listener.address is not None
-        and contains(_loopback_addresses(listener.family), listener.address)
+        and contains(LOOPBACKS[listener.family], listener.address)
     )
 
 
@@ -334,7 +329,7 @@ def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _
     """PG606: a wildcard listener although the policy opens its port on some of this host's addresses only."""
     for family in listener.families:
         view = views[family]
-        local = subtract(situation.host.local(family) or (), _loopback_addresses(family))
+        local = subtract(situation.host.local(family) or (), LOOPBACKS[family])
         addresses = [address for first, last in local for address in range(first, last + 1)]
         if view.wanted is None or len(addresses) < 2:
             continue

@@ -184,6 +184,8 @@ CATALOGUE = _catalogue(
     Kind("PG446", E, "not a list of interfaces", "Interfaces are written NAME:ADDRESS/PREFIX,NAME:ADDRESS/PREFIX,... where the first colon ends the name; `eth1:` has no address, `eth1:down` is not up."),
     Kind("PG447", E, "a kernel setting has a value that it can't have", "The saved text of kernel settings has lines `name = value`. The value of this one is not what the kernel prints there."),
     Kind("PG448", W, "interfaces of the host could not be read", "Without its interfaces and addresses, it is not known from where a listener can be reached, so answers are given for any interface. The kernel refused the question, or an interface has a name that no rule can hold."),
+    Kind("PG451", W, "the policy names an interface that this host has not got", "Rules about an interface match nothing while it is not there, and start to match when it comes up. If it never will, the name is a slip."),
+    Kind("PG452", W, "the kernel does not forward", "The policy sends traffic on to another host, and the kernel setting that lets packets through this host is off. The rules are right and have no effect."),
     Kind("PG460", E, "no libnftables", "portgate drives nftables through libnftables.so.1, which is a package of its own on most distributions, and its Python binding."),
     Kind("PG461", E, "no permission for the firewall", "Rules are read and changed only with CAP_NET_ADMIN in the network namespace. Reading is refused, too, so nothing about the rules is known."),
     Kind("PG462", E, "the kernel has no nf_tables", "The kernel was built without nf_tables, its module is not loaded and cannot be, or a sandbox hides it."),

@@ -16,7 +16,9 @@ from typing import NoReturn
 from portgate.core.decision import Diagram, Space, cubes, nodes, widest
 from portgate.core.net import (
     ICMP,
+    ICMP_TYPES,
     ICMPV6,
+    ICMPV6_TYPES,
     PORT_PROTOCOLS,
     PROTOCOLS,
     TCP,
@@ -29,6 +31,8 @@ from portgate.core.net import (
     interface_interval,
     interface_name,
     interface_pattern,
+    intersect,
+    normalize,
     parse_address,
     prefixes,
     protocol_name,
@@ -124,10 +128,10 @@ class Packet:
         return _Fields(fields).packet()
 
     def __str__(self) -> str:
-        source = _with_port(self.family, self.src, self.sport)
+        source = endpoint(self.family, self.src, self.sport)
         words = [protocol_name(self.protocol), source]
         if self.dst is not None:
-            words += ["to", _with_port(self.family, self.dst, self.dport)]
+            words += ["to", endpoint(self.family, self.dst, self.dport)]
         elif self.dport is not None:
             words += ["to port", str(self.dport)]
         if self.icmp_type is not None:
@@ -185,7 +189,7 @@ class _Fields:
             dst=None if dst is None else dst[1],
             sport=self._number("sport", 0xFFFF, 40000) if has_ports else None,
             dport=self._number("dport", 0xFFFF, None) if has_ports else None,
-            icmp_type=self._number("icmp_type", 255, 128 if protocol == ICMPV6 else 8) if is_icmp else None,
+            icmp_type=self._icmp_type(ICMPV6_TYPES if protocol == ICMPV6 else ICMP_TYPES) if is_icmp else None,
             icmp_code=self._number("icmp_code", 255, 0) if is_icmp else None,
             tcp_flags=self._number("tcp_flags", 255, SYN) if protocol == TCP else 0,
             ct_state=self._state(),
@@ -220,6 +224,12 @@ class _Fields:
             raise ValueError(f"{name} is a number from 0 to {top}, not {value!r}")
         return value
 
+    def _icmp_type(self, names: Mapping[str, int]) -> int:
+        value = self._fields.get("icmp_type", "echo-request")
+        if isinstance(value, str) and value not in names:
+            raise ValueError(f"icmp_type is a number or one of {', '.join(names)}, not {value!r}")
+        return names[value] if isinstance(value, str) else self._number("icmp_type", 255, names["echo-request"])
+
     def _state(self) -> CtState:
         value = self._fields.get("state") or "new"
         try:
@@ -234,7 +244,8 @@ def _missing(name: str) -> NoReturn:
     raise ValueError(f"{name} is missing")
 
 
-def _with_port(family: Family, address: int, port: int | None) -> str:
+def endpoint(family: Family, address: int, port: int | None) -> str:
+    """`10.0.0.7:22`, `[2001:db8::7]:22`; without a port just the address."""
     text = format_address(family, address)
     if port is None:
         return text
@@ -265,10 +276,14 @@ _TYPICAL_ADDRESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """What packets on this host look like: its interfaces and addresses, for witnesses that read like real packets."""
+    """What packets on this host look like: its interfaces and addresses, for witnesses that read like real packets.
+
+    **Shape** `leaving`: they are packets that the host sends.
+    """
 
     interfaces: tuple[str, ...] = ()
     addresses: tuple[tuple[Family, int], ...] = ()
+    leaving: bool = False
 
 
 NOTHING_LIKELY = Likely()
@@ -288,13 +303,10 @@ def witness(
     """
     if leaf not in space.leaves(diagram):
         return None
-    typical = {
-        **_TYPICAL,
-        SRC: _TYPICAL_ADDRESSES[family],
-        DST: tuple(address for of, address in likely.addresses if of is family),
-        IIF: (*(interface_interval(name)[0] for name in likely.interfaces if name != "lo"), *_TYPICAL_INTERFACES),
-        OIF: (*(interface_interval(name)[0] for name in likely.interfaces if name != "lo"), *_TYPICAL_INTERFACES),
-    }
+    near, far = tuple(address for of, address in likely.addresses if of is family), _TYPICAL_ADDRESSES[family]
+    names = (*(interface_interval(name)[0] for name in likely.interfaces if name != "lo"), *_TYPICAL_INTERFACES)
+    ends = {SRC: near or far, DST: far} if likely.leaving else {SRC: far, DST: near}
+    typical = {**_TYPICAL, **ends, IIF: names, OIF: names}
     highest = tops(family)
     found = dict(known)
     node = diagram
@@ -306,14 +318,16 @@ def witness(
         )
         if value is None:
             value = next(
-                first for (first, _), child in node.parts(highest.get(level, 1)) if leaf in space.leaves(child)
+                first + (level in (SRC, DST) and first < last)  # the first address of a network is nobody's
+                for (first, last), child in node.parts(highest.get(level, 1))
+                if leaf in space.leaves(child)
             )
         found[level] = value
         node = node.at(value)
-    return _packet(family, found, typical)
+    return _packet(family, found, typical, likely.leaving)
 
 
-def _packet(family: Family, found: Mapping[int, int], typical: Mapping[int, tuple[int, ...]]) -> Packet:
+def _packet(family: Family, found: Mapping[int, int], typical: Mapping[int, tuple[int, ...]], leaving: bool) -> Packet:
     """Fills what the diagram left open with what is typical."""
 
     def get(level: int) -> int:
@@ -325,7 +339,7 @@ def _packet(family: Family, found: Mapping[int, int], typical: Mapping[int, tupl
     return Packet(
         family=family,
         protocol=protocol,
-        iif=interface_name(get(IIF)),
+        iif="" if leaving else interface_name(get(IIF)),
         src=get(SRC),
         dst=found.get(DST, typical[DST][0] if typical[DST] else None),
         sport=get(SPORT) if has_ports else None,
@@ -334,7 +348,7 @@ def _packet(family: Family, found: Mapping[int, int], typical: Mapping[int, tupl
         icmp_code=found.get(ICMP_CODE, 0) if is_icmp else None,
         tcp_flags=found.get(TCP_FLAGS, SYN),
         ct_state=CtState(found.get(CT_STATE, CtState.NEW.value)),
-        oif=interface_name(found[OIF]) if OIF in found else "",
+        oif=interface_name(get(OIF)) if leaving or OIF in found else "",
     )
 
 
@@ -402,12 +416,20 @@ def _numbers(values: Intervals, top: int) -> str:
 
 def _addresses_text(family: Family, values: Intervals, most: int = 6) -> str:
     rest = subtract(((0, family.top),), values)
-    if rest and (values[0][0] == 0 and values[-1][1] == family.top):
+    if rest and _shorter(family, rest, values[: most + 1]):
         return "anywhere but " + _addresses_text(family, rest, most)
     texts = [text for interval in values[: most + 1] for text in _as_prefixes(family, interval)]
     if len(texts) > most:
         return ", ".join(texts[:most]) + f" and more ({len(values)} ranges)"
     return ", ".join(texts)
+
+
+def _shorter(family: Family, rest: Intervals, values: Intervals) -> bool:
+    if values[0][0] == 0 and values[-1][1] == family.top:
+        return True
+    return len(rest) == 1 and len(list(prefixes(family, rest[0]))) < sum(
+        len(list(prefixes(family, one))) for one in values
+    )
 
 
 def _as_prefixes(family: Family, interval: Interval) -> list[str]:
@@ -421,7 +443,7 @@ def _as_prefixes(family: Family, interval: Interval) -> list[str]:
 
 def _interfaces_text(values: Intervals) -> str:
     rest = subtract(((0, Field.IIF.top),), values)
-    if len(rest) <= len(values) and rest:
+    if rest and len(rest) < len(values):
         return "any but " + _interfaces_text(rest)
     return ",".join(interface_pattern(interval) or "others" for interval in values)
 
@@ -461,13 +483,28 @@ def _covered(space: Space, family: Family, packets: Diagram, within: Diagram, mo
     highest = tops(family)
     rest = space.both(packets, within)
     free = space.either(packets, space.negation(within))
+    possible = {level: _possible(within, level, highest[level]) for level in (IIF, DST)}
     found: list[Cube] = []
     while rest is not space.false and len(found) < most:
         wide = _widen(free, space.true, next(cubes(rest, space.true, highest)), highest)
-        found.append(Cube(family, wide))
+        found.append(Cube(family, {level: _brief(values, possible.get(level)) for level, values in wide.items()}))
         inside = space.box([(level, values, highest[level]) for level, values in wide.items()], space.true, space.false)
         rest = space.both(space.negation(inside), rest)
     return Description(tuple(found), complete=rest is space.false)
+
+
+def _possible(within: Diagram, level: int, top: int) -> Intervals:
+    """The values of a level that occur in a set."""
+    if within.level > level:
+        return () if within.value is False else ((0, top),)
+    if within.level == level:
+        return normalize(values for values, child in within.parts(top) if child.value is not False)
+    return normalize(part for child in within.children for part in _possible(child, level, top))
+
+
+def _brief(values: Intervals, possible: Intervals | None) -> Intervals:
+    """Without values that do not occur, where that is shorter."""
+    return values if possible is None else min(values, intersect(values, possible), key=len)
 
 
 _WIDEN_ORDER = (SRC, IIF, OIF, DST, SPORT, TCP_FLAGS, ICMP_CODE, CT_STATE, ICMP_TYPE, DPORT, PROTOCOL)

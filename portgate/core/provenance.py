@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from portgate.core.net import Family
 from portgate.core.packets import DPORT, DST, ICMP_CODE, ICMP_TYPE, IIF, OIF, PROTOCOL, SPORT, SRC, Packet
 from portgate.core.ruleset import All, Any, Container, Field, Lookup, Match, Not, Place, Ruleset
+from portgate.core.words import rule_text
 
 _LEVELS: Mapping[Field, int] = {
     Field.PROTOCOL: PROTOCOL,
@@ -37,6 +38,23 @@ def grant_of(ruleset: Ruleset, place: Place | None, packet: Packet) -> str | Non
         return None
     container = ruleset.containers[place.container]
     return next(_elements(container, rule.match, packet), rule.comment or None)
+
+
+def decider(ruleset: Ruleset, place: Place | None, packet: Packet | None) -> str:
+    """What to call the rule that decided: `portgate input: ssh-from-office-3f9a1c`, `ip filter INPUT rule 3: drop`.
+
+    "" where no rule was asked.
+    """
+    if place is None:
+        return ""
+    container, rule = ruleset.containers[place.container], ruleset.rule(place)
+    chain = f"{'portgate' if container.owned else container.name} {place.chain}"
+    if rule is None:
+        return f"{chain}: default"
+    if container.owned:
+        grant = rule.comment if packet is None else grant_of(ruleset, place, packet)
+        return f"{chain}: {grant or rule_text(rule)}"
+    return f"{chain} rule {place.rule + 1}: {rule_text(rule)}"
 
 
 def _elements(container: Container, match: Match, packet: Packet) -> Iterator[str]:

@@ -24,8 +24,8 @@ from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
-from portgate.core.net import Family, Intervals, interface_interval, intersect, normalize
-from portgate.core.packets import CT_MARK_BITS, DST, NAT_DONE
+from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize
+from portgate.core.packets import CT_MARK_BITS, DST, LOOPBACK, NAT_DONE
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -66,7 +66,7 @@ class Landing(NamedTuple):
 class Answer(NamedTuple):
     """The value of a leaf of a settled diagram.
 
-    **Shape** `place` of the deciding rule is kept only where it was asked for; `reasons` say what it depends on
+    **Shape** `place` of the deciding rule (of the one in doubt) is kept only where it was asked for; `reasons` say what it depends on
     (of an accepted packet: where it goes); `landing` is where an accepted packet goes whose destination was translated.
     """
 
@@ -135,8 +135,15 @@ class Analysis:
         fates = self.space.rebuild(node, lambda leaf: self.space.leaf(answer_of(leaf)._replace(place=None)))
         reasons = tuple(sorted({self.doubts.reason(level) for level in levels(fates)}))
         if len({answer.fate for answer in answers}) > 1:
-            return Answer(Fate.DEPENDS, None, reasons)
+            return Answer(Fate.DEPENDS, _doubted(node), reasons)
         return answers[0]._replace(reasons=reasons, landing=None) if reasons else answers[0]
+
+
+def _doubted(node: Diagram) -> Place | None:
+    """The rule that decides when every doubt turns out to match."""
+    while node.level != LEAF:
+        node = node.at(1)
+    return answer_of(node).place
 
 
 def answer_of(leaf: Diagram) -> Answer:
@@ -154,10 +161,17 @@ def before_tracking(base: Base) -> bool:
 
 
 def visitors(base: Base) -> Match:
-    """The packets that a base chain sees: of its devices; in a nat chain the first one of each connection."""
+    """The packets that a base chain sees: of its devices; in a nat chain the first one of each connection.
+
+    What comes in from loopback has been sent by this host, so the nat chains of output have decided about it already.
+    """
     devices = Test(Field.IIF, normalize(interface_interval(name) for name in base.devices))
     first = Test(Field.CT_STATE, normalize((state.value, state.value) for state in (CtState.NEW, CtState.RELATED)))
-    return All((*([devices] if base.devices else []), *([first] if base.kind is ChainKind.NAT else [])))
+    outside = Test(Field.IIF, complement((LOOPBACK,), Field.IIF.top))
+    tests = [devices] if base.devices else []
+    if base.kind is ChainKind.NAT:
+        tests += [first, outside] if base.hook is Hook.PREROUTING else [first]
+    return All(tuple(tests))
 
 
 def nat_is_over(base: Base, state: State) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, leaf_of
 from portgate.core.decision import LEAF, Space
 from portgate.core.decision import levels as levels_of
 from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
-from portgate.core.net import Family
+from portgate.core.net import Family, Intervals, complement, interface_interval, normalize, subtract
 from portgate.core.packets import (
     CT_STATE,
     DPORT,
@@ -18,12 +18,14 @@ from portgate.core.packets import (
     ICMP_CODE,
     ICMP_TYPE,
     IIF,
+    LOOPBACK,
     OIF,
     PROTOCOL,
     SPORT,
     SRC,
     TCP_FLAGS,
     Packet,
+    tops,
 )
 from portgate.core.ruleset import (
     Accept,
@@ -93,24 +95,44 @@ class _Decider:
 
     def answer(self, packet: Packet) -> Answer:
         levels = packet.levels()
-        if packet.dst is None:
-            address = self._host.address_of(packet.iif, packet.family)
-            if address is None:
-                return self._for_any_destination(levels)
+        if packet.dst is None and (address := self._host.address_of(packet.iif, packet.family)) is not None:
             levels[DST] = address
+        elif packet.dst is None or not (packet.iif or packet.oif):
+            return self._of_any(_untold(packet, self._host), levels)
         node = self._diagram
         while node.level != LEAF:
             node = node.at(levels[node.level])
         return answer_of(node)
 
-    def _for_any_destination(self, levels: Mapping[int, int]) -> Answer:
-        """The interface's address is not known: the answer, if it is the same for all addresses."""
-        space: Space = self._analysis.space
-        left = space.restrict(self._diagram, {level: value for level, value in levels.items() if level != DST})
-        answers = {answer_of(leaf) for leaf in space.leaves(left)}
+    def _of_any(self, untold: Mapping[int, Intervals], levels: Mapping[int, int]) -> Answer:
+        """The answer, if it is the same whatever the untold levels are."""
+        space, highest = self._analysis.space, tops(self._analysis.family)
+        left = space.restrict(self._diagram, {level: value for level, value in levels.items() if level not in untold})
+        possible = space.box(
+            [(level, values, highest[level]) for level, values in sorted(untold.items())], space.true, space.false
+        )
+        found = [leaf for leaf in space.leaves(space.choose(possible, left, space.false)) if leaf is not space.false]
+        answers = sorted((answer_of(leaf) for leaf in found), key=str)
         if len({answer.fate for answer in answers}) == 1:
-            return min(answers, key=str)
-        return Answer(Fate.DEPENDS, None, ("the address that the packet is sent to",))
+            return answers[0]
+        return Answer(Fate.DEPENDS, None, tuple(_UNTOLD[level] for level in sorted(untold) if level in levels_of(left)))
+
+
+_UNTOLD = {IIF: "the interface that it comes in on", DST: "the address that it is sent to"}
+
+
+def _untold(packet: Packet, host: Host) -> dict[int, Intervals]:
+    """What is possible for the levels that a packet does not tell. Its destination is then an address of this host."""
+    untold: dict[int, Intervals] = {}
+    if not (packet.iif or packet.oif):
+        names = [interface_interval(one.name) for one in host.interfaces or () if one.name != "lo"]
+        untold[IIF] = normalize(names) or complement((LOOPBACK,), Field.IIF.top)
+    if packet.dst is None:
+        own = host.own(packet.family)
+        untold[DST] = (
+            ((0, packet.family.top),) if _leaves_host(packet) else subtract(own, LOOPBACKS[packet.family]) or own
+        )
+    return untold
 
 
 # ------------------------------------------------------------------ one packet, step by step
@@ -172,15 +194,15 @@ class _Walk:
 
     def _as_it_arrives(self) -> State:
         family, levels = self.packet.family, self.packet.levels()
+        untold = _untold(self.packet, self.host)
         values = {
-            field: exactly(levels[level])
+            field: untold.get(level) or exactly(levels[level])
             for field, level in {**_PACKET_FIELDS[family], **_OTHER_FIELDS}.items()
-            if not (level == DST and self.packet.dst is None)
         }
         address = self.host.address_of(self.packet.iif, family)
         if self.packet.dst is None and address is not None:
             values[DESTINATION[family]] = exactly(address)
-        elif self.packet.dst is None and self.host.interfaces is None:
+        elif self.packet.dst is None and not _leaves_host(self.packet):
             values[Field.DST_TYPE] = exactly(AddressType.LOCAL.value)
         originals = {ORIGINALS[field]: value for field, value in values.items() if field in ORIGINALS}
         fixed = {Field.FAMILY: exactly(family), Field.DNATED: exactly(0)}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.decision import Diagram
 from portgate.core.matches import exactly
-from portgate.core.net import ICMP, ICMPV6, Family, Intervals
+from portgate.core.net import ICMP, ICMPV6, Family, Intervals, intersect
 from portgate.core.packets import (
     DST,
     IIF,
@@ -130,9 +131,25 @@ def _differences(before: Ruleset, after: Ruleset, question: _Question) -> Iterat
     if old is new:
         return
     compared = analysis.space.compare(analysis.settle(old), analysis.settle(new))
+    compared = analysis.space.map_leaves(compared, partial(_merged, question))
     unequal = [leaf for leaf in analysis.space.leaves(compared) if leaf is not analysis.space.true]
     for leaf in sorted(unequal, key=lambda leaf: str(leaf.value)):
         yield from _in_scopes(analysis, question, compared, leaf)
+
+
+def _merged(question: _Question, pair: Hashable) -> Hashable:
+    """A pair of answers in which all of this host's own addresses are one: packets that are redirected to them fare alike."""
+    if not isinstance(pair, tuple):
+        return pair
+    before, after = (_landing_here(question, answer) for answer in pair)
+    return pair if before == after else (before, after)
+
+
+def _landing_here(question: _Question, answer: Answer) -> Answer:
+    own, landing = question.host.own(question.family), answer.landing
+    if landing is None or intersect(landing.addresses, own) != landing.addresses:
+        return answer
+    return answer._replace(landing=landing._replace(addresses=own))
 
 
 def _in_scopes(analysis: Analysis, question: _Question, compared: Diagram, leaf: Diagram) -> Iterator[Difference]:
@@ -143,7 +160,7 @@ def _in_scopes(analysis: Analysis, question: _Question, compared: Diagram, leaf:
     told = False
     for scope, within in _scopes(analysis, question.direction):
         packets = space.both(space.where(compared, lambda value: value is leaf.value), within)
-        packet = witness(space, family, packets, space.true, likely(question.host))
+        packet = witness(space, family, packets, space.true, likely(question.host, question.direction))
         if packet is not None and not (scope is Scope.ODD and told):
             told = True
             described = describe(space, family, packets, within, question.most_cubes)
@@ -170,10 +187,11 @@ def _scopes(analysis: Analysis, direction: Direction) -> Iterator[tuple[Scope, D
     yield Scope.ODD, odd
 
 
-def likely(host: Host) -> Likely:
-    """What packets to this host look like."""
+def likely(host: Host, direction: Direction = Direction.INBOUND) -> Likely:
+    """What packets to or from this host look like."""
     interfaces = host.interfaces or ()
     return Likely(
         tuple(one.name for one in interfaces if one.name != "lo"),
         tuple((family, address) for one in interfaces if one.name != "lo" for family, address, _ in one.addresses),
+        direction is Direction.OUTBOUND,
     )

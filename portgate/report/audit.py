@@ -6,26 +6,24 @@ from collections.abc import Iterator, Sequence
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.diagnostics import Severity
-from portgate.core.packets import DPORT, DST, PROTOCOL, Cube, Packet
-from portgate.core.provenance import grant_of
-from portgate.core.ruleset import Place, Ruleset
+from portgate.core.packets import DPORT, DST, PROTOCOL, Cube
+from portgate.core.provenance import decider
+from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
-from portgate.core.words import rule_text
 from portgate.report import listeners
 from portgate.report.text import Paint, Style, escape, plain, table
 
 _HEADER = ("PROTO", "ADDRESS", "PROCESS", "REACHABLE", "DECIDED BY")
 _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARNING, Severity.NOTE: Style.NOTE}
-_WORDS = {Fate.ACCEPT: "yes,", Fate.DROP: "no", Fate.DEPENDS: "it depends,"}
 _IMPLIED = (PROTOCOL, DPORT, DST)  # what the listener's own columns say
 _MOST_WORDS = 60
 
 
-def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain) -> Iterator[str]:
+def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None = None) -> Iterator[str]:
     """**Shape** `ruleset` are the rules that were audited."""
     rows = [row for exposure in audit.exposures for row in _rows(exposure, ruleset)]
     if rows:
-        yield from table(_HEADER, rows, paint)
+        yield from table(_HEADER, rows, paint, room)
     else:
         yield "nothing listens, or the listeners are not known"
     if audit.findings:
@@ -44,13 +42,27 @@ def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:
 def _fares(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
     """Who reaches the listener, in both families together; and who does not, where nobody else does."""
     for fate in (Fate.ACCEPT, Fate.DEPENDS):
-        reaches = [reach for reach in exposure.reaches if reach.fate is fate]
-        if reaches:
-            yield _WORDS[fate] + _from(reaches, exposure) + _why(reaches), _deciders(reaches, ruleset)
+        for reaches in _told_together([reach for reach in exposure.reaches if reach.fate is fate]):
+            yield _whether(reaches) + _from(reaches, exposure), _deciders(reaches, ruleset)
     open_families = {reach.family for reach in exposure.reaches if reach.fate in (Fate.ACCEPT, Fate.DEPENDS)}
     closed = [reach for reach in exposure.reaches if reach.family not in open_families]
     if closed:
-        yield _WORDS[Fate.DROP] + _families(closed, exposure), _deciders(closed, ruleset)
+        yield "no" + _families(closed, exposure), _deciders(closed, ruleset)
+
+
+def _told_together(reaches: Sequence[Reach]) -> Iterator[Sequence[Reach]]:
+    """All, or a family each when only one of them is open to anybody."""
+    families = list(dict.fromkeys(reach.family for reach in reaches))
+    apart = [[reach for reach in reaches if reach.family is family] for family in families]
+    anybody = {any("" in _sources(reach) for reach in part) for part in apart}
+    yield from apart if len(anybody) > 1 else filter(None, [reaches])
+
+
+def _whether(reaches: Sequence[Reach]) -> str:
+    if reaches[0].fate is Fate.ACCEPT:
+        return "yes,"
+    reasons = dict.fromkeys(reason for reach in reaches for reason in reach.answer.reasons)
+    return f"depends on {', '.join(reasons)},"
 
 
 def _from(reaches: Sequence[Reach], exposure: Exposure) -> str:
@@ -85,29 +97,9 @@ def _arrival(cube: Cube) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ports) or "any"
 
 
-def _why(reaches: Sequence[Reach]) -> str:
-    reasons = dict.fromkeys(reason for reach in reaches for reason in reach.answer.reasons)
-    return f" ({', '.join(reasons)})" if reasons else ""
-
-
 def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
-    return "; ".join(
-        dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place, reach.packet) for reach in reaches)))
-    )
-
-
-def decider(ruleset: Ruleset, place: Place | None, packet: Packet) -> str:
-    """`portgate input: ssh-from-office-3f9a1c`, `filter INPUT rule 3: -j DROP`; "" where no rule was asked."""
-    if place is None:
-        return ""
-    container = ruleset.containers[place.container]
-    rule = ruleset.rule(place)
-    name = "portgate" if container.owned else container.name
-    if rule is None:
-        return f"{name} {place.chain}: default"
-    if container.owned:
-        return f"{name} {place.chain}: {grant_of(ruleset, place, packet) or rule_text(rule)}"
-    return f"{name} {place.chain} rule {place.rule + 1}: {rule_text(rule)}"
+    found = dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place, reach.packet) for reach in reaches)))
+    return "; ".join(found)
 
 
 def _finding(one: Finding, paint: Paint) -> str:

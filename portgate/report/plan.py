@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portgate.core.packets import Description
+from portgate.core.net import Family
+from portgate.core.packets import Description, endpoint
 from portgate.core.plan import Action, Plan, RuleChange
 from portgate.core.ruleset import Ruleset
-from portgate.core.semantics import Fate
+from portgate.core.semantics import Answer, Fate, Landing
 from portgate.core.verify import Difference
 from portgate.report import audit
 from portgate.report.text import Paint, Style, escape, plain
 
 _MOST_RULES = 20
-_WORDS = {Fate.ACCEPT: "accepted", Fate.DROP: "dropped", Fate.REJECT: "rejected", Fate.DEPENDS: "doubtful"}
+_WORDS = {Fate.ACCEPT: "accepted", Fate.DROP: "dropped", Fate.REJECT: "rejected", Fate.DEPENDS: "depends"}
 
 
-def lines(plan: Plan, planned: Ruleset, paint: Paint = plain) -> Iterator[str]:
+def lines(plan: Plan, planned: Ruleset, paint: Paint = plain, room: int | None = None) -> Iterator[str]:
     """**Shape** `planned` are the rules of the host as they would be."""
     yield paint(Style.HEADING, f"{escape(plan.policy)}, by {plan.backend}")
     if plan.empty:
@@ -26,7 +27,7 @@ def lines(plan: Plan, planned: Ruleset, paint: Paint = plain) -> Iterator[str]:
         yield from _rules(plan, paint)
     yield ""
     yield paint(Style.HEADING, "Listeners" if plan.empty else "Listeners under these rules")
-    yield from audit.lines(plan.audit, planned, paint)
+    yield from audit.lines(plan.audit, planned, paint, room)
 
 
 def _traffic(plan: Plan, paint: Paint) -> Iterator[str]:
@@ -41,12 +42,27 @@ def _traffic(plan: Plan, paint: Paint) -> Iterator[str]:
 def difference(one: Difference, paint: Paint = plain) -> Iterator[str]:
     """A group of packets whose fate changes, with one of them."""
     style, sign = (Style.GOOD, "+") if one.opens else (Style.BAD, "-")
-    change = f"{_WORDS[one.before.fate]} -> {_WORDS[one.after.fate]}"
+    change = f"{_end(one.before, one.family)} -> {_end(one.after, one.family)}"
     yield "  " + paint(style, f"{sign} {one.scope.value}, IPv{one.family.value}: {change}") + _which(one.described)
     yield from (f"      {escape(str(cube))}" for cube in one.described.cubes if cube.values)
     if not one.described.complete:
         yield "      and more"
     yield f"    such as {escape(str(one.packet))}"
+
+
+def _end(answer: Answer, family: Family) -> str:
+    """`accepted`, `accepted at 10.0.0.7:22`, `accepted at port 8080`, `depends on rate limit`"""
+    why = f" on {', '.join(answer.reasons)}" if answer.reasons else ""
+    return _WORDS[answer.fate] + escape(why) + _at(answer.landing, family)
+
+
+def _at(landing: Landing | None, family: Family) -> str:
+    if landing is None:
+        return ""
+    first, last = landing.addresses[0][0], landing.addresses[-1][1]
+    if first != last:
+        return f" at port {landing.port}" if landing.port is not None else " elsewhere"
+    return f" at {endpoint(family, first, landing.port)}"
 
 
 def _which(described: Description) -> str:
@@ -65,5 +81,5 @@ def _rules(plan: Plan, paint: Paint) -> Iterator[str]:
 
 def _change(one: RuleChange, paint: Paint) -> str:
     style, sign = (Style.GOOD, "+") if one.action is Action.ADD else (Style.BAD, "-")
-    grant = f"   # {one.comment}" if one.comment else ""
+    grant = f"   # {one.comment}" if one.comment and one.comment not in one.text else ""
     return "  " + paint(style, sign) + f" {escape(f'{one.where}: {one.text}{grant}')}"

@@ -6,7 +6,7 @@ from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.net import AddressSet, Family
 from portgate.core.packets import Description, Packet
 from portgate.core.plan import Plan
-from portgate.core.provenance import grant_of
+from portgate.core.provenance import decider, grant_of
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Landing
 from portgate.core.trace import Decision, Trace
@@ -25,6 +25,7 @@ def rule(ruleset: Ruleset, place: Place | None, packet: Packet | None = None) ->
     container = ruleset.containers[place.container]
     found = ruleset.rule(place)
     return {
+        "name": decider(ruleset, place, packet),
         "store": container.store,
         "table": container.name,
         "owned": container.owned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import zip_longest
 from unicodedata import combining, east_asian_width
 
 
@@ -51,12 +52,56 @@ def _cells(character: str) -> int:
     return 2 if east_asian_width(character) in "WF" else 1
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], paint: Paint = plain) -> Iterator[str]:
-    """Lines of aligned columns. Cells are escaped here; a column that is empty in every row is left out."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], paint: Paint = plain, room: int | None = None
+) -> Iterator[str]:
+    """Lines of aligned columns. Cells are escaped here; a column that is empty in every row is left out.
+
+    **Units** `room` is that of the terminal, in cells; long texts are continued below to fit into it.
+    """
     used = [index for index in range(len(header)) if any(row[index] for row in rows)]
     lines = [[escape(row[index]) for index in used] for row in (header, *rows)]
-    widths = [max(width(line[column]) for line in lines) for column in range(len(used))]
+    natural = [max(width(line[column]) for line in lines) for column in range(len(used))]
+    widths = natural if room is None else _narrowed(natural, room)
     for number, line in enumerate(lines):
-        padded = (cell + " " * (room - width(cell)) for cell, room in zip(line, widths, strict=True))
-        text = "  ".join(padded).rstrip()
-        yield paint(Style.HEADING, text) if number == 0 else text
+        for text in _stacked(line, widths):
+            yield paint(Style.HEADING, text) if number == 0 else text
+
+
+_GAP = "  "
+_LEAST_WIDTH = 8
+
+
+def _narrowed(widths: Sequence[int], room: int) -> list[int]:
+    """Takes from the widest columns what is too much."""
+    widths = list(widths)
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > room and max(widths) > _LEAST_WIDTH:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _stacked(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """A row of a table as one line, or as several where a cell is too long for its column."""
+    columns = [_parts(cell, room) for cell, room in zip(cells, widths, strict=True)]
+    for line in zip_longest(*columns, fillvalue=""):
+        padded = (part + " " * (room - width(part)) for part, room in zip(line, widths, strict=True))
+        yield _GAP.join(padded).rstrip()
+
+
+def _parts(cell: str, room: int) -> list[str]:
+    if width(cell) <= room:
+        return [cell]
+    from textwrap import wrap  # noqa: PLC0415 - few commands need it, and all of them start quicker
+
+    return wrap(cell, room, break_on_hyphens=False)
+
+
+def folded(line: str, room: int) -> list[str]:
+    """The line, continued below with a deeper indent where it is longer than a terminal has room for."""
+    if width(line) <= room:
+        return [line]
+    from textwrap import TextWrapper  # noqa: PLC0415 - as above
+
+    indent = " " * (len(line) - len(line.lstrip()))
+    wrapper = TextWrapper(room, indent, indent + "    ", break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(line.strip())

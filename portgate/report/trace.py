@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portgate.core.provenance import decider
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.trace import Decision, Step, Trace
 from portgate.core.words import rule_text
-from portgate.report.audit import decider
 from portgate.report.text import Paint, Style, escape, plain, table
 
 _STYLES = {Fate.ACCEPT: Style.GOOD, Fate.DROP: Style.BAD, Fate.REJECT: Style.BAD, Fate.DEPENDS: Style.WARNING}
 
 
-def lines(trace: Trace, ruleset: Ruleset, paint: Paint = plain) -> Iterator[str]:
+def lines(trace: Trace, ruleset: Ruleset, paint: Paint = plain, room: int | None = None) -> Iterator[str]:
     """The steps, then the verdict."""
     rows = [_row(step, ruleset) for step in trace.steps]
     if rows:
-        yield from table(("HOOK", "TABLE", "CHAIN", "RULE", "", "OUTCOME"), rows, paint)
+        yield from table(("HOOK", "TABLE", "CHAIN", "", "OUTCOME", "RULE"), rows, paint, room)
     yield verdict(trace.decision, ruleset, paint)
 
 
@@ -37,4 +37,4 @@ def _row(step: Step, ruleset: Ruleset) -> tuple[str, ...]:
     number = "" if rule is None else str(step.place.rule + 1)
     text = "" if rule is None else rule_text(rule) + (f"   # {rule.comment}" if rule.comment else "")
     outcome = step.outcome + (f" ({', '.join(step.doubt)})" if step.doubt else "")
-    return (step.hook.value, container.name, step.place.chain, number, text, outcome)
+    return (step.hook.value, container.name, step.place.chain, number, outcome, text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_pton  # a pure function
 
 from portgate.backends.nftables import words
-from portgate.core.net import Interval, Intervals, interface_interval, normalize
+from portgate.core.net import ICMP_TYPES, ICMPV6_TYPES, Interval, Intervals, interface_interval, normalize
 from portgate.core.ruleset import Box, CtState, Field
 
 EMPTY: Interval = (1, 0)
@@ -190,9 +190,9 @@ INTERFACE_INDEX = DataType("iface_index", Field.IIF, _interface_index)
 MARK = DataType("mark", Field.MARK, _number({}, 0xFFFFFFFF))
 CT_STATE = DataType("ct_state", Field.CT_STATE, _ct_state)
 TCP_FLAGS = DataType("tcp_flag", Field.TCP_FLAGS, _tcp_flags)
-ICMP_TYPE = DataType("icmp_type", Field.ICMP_TYPE, _number(words.ICMP_TYPES, 255))
+ICMP_TYPE = DataType("icmp_type", Field.ICMP_TYPE, _number(ICMP_TYPES, 255))
 ICMP_CODE = DataType("icmp_code", Field.ICMP_CODE, _number(words.ICMP_CODES, 255))
-ICMPV6_TYPE = DataType("icmpv6_type", Field.ICMP_TYPE, _number(words.ICMPV6_TYPES, 255))
+ICMPV6_TYPE = DataType("icmpv6_type", Field.ICMP_TYPE, _number(ICMPV6_TYPES, 255))
 ICMPV6_CODE = DataType("icmpv6_code", Field.ICMP_CODE, _number(words.ICMPV6_CODES, 255))
 ADDRESS_TYPE = DataType("fib_addrtype", Field.DST_TYPE, _address_type)
 FAMILY = DataType("nf_proto", Field.FAMILY, _named(words.FAMILY_NUMBERS, "protocol family"))
