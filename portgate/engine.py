@@ -220,6 +220,16 @@ def _place(capture: Capture) -> tuple[Host, Facts]:
     return Host(interfaces), next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts())
 
 
+def blind_spots(seen: Seen) -> tuple[Diagnostic, ...]:
+    """A note when nothing is known about what listens. Trace and verify can do without."""
+    from portgate.sockets import sources
+
+    if seen.capture.of_kind(*sources()):
+        return ()
+    remedy = "add a part, as in `portgate capture --from ss=FILE`"
+    return (Diagnostic("PG425", "the host or its capture tells of no sockets", remedy=remedy),)
+
+
 def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
     """Every listener and every finding; with a policy also where the host and the policy disagree."""
     from portgate.core.audit import audit as audited
@@ -246,14 +256,17 @@ def _objections_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
 def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Ruleset | None) -> Situation:
     from portgate.core.audit import Situation
 
+    listeners = seen.sockets.listeners
+    bound = {(one.family, one.address) for one in listeners if one.family is not None and one.address is not None}
     return Situation(
         seen.rules,
-        seen.sockets.listeners,
-        seen.host,
+        listeners,
+        replace(seen.host, others=tuple(sorted(bound))),
         file.policy if file else None,
         desired,
         today,
         seen.facts.ephemeral_ports or (32768, 60999),
+        knows_listeners=not blind_spots(seen),
     )
 
 
@@ -472,3 +485,11 @@ def status(backend_name: str = "auto") -> Status:
         return Status(backend.name, latest, loaded=True, untouched=True)
     owned = backend.parse(session.read()).owned().containers
     return Status(backend.name, latest, loaded=bool(owned), untouched=False)
+
+
+def status_of_capture(path: str, backend_name: str = "auto") -> Status:
+    """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
+    capture = saved_capture(path)
+    backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
+    owned = backend.parse(capture.of_kind(*backend.reading_kinds)).owned().containers
+    return Status(backend.name, None, loaded=bool(owned), untouched=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, paint, room, say, say_json
+from portgate.cli.output import complain, complain_of_host, paint, room, say, say_json
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _planned(policy: str, host_file: str | None, backend: str) -> Planned:
         else:
             chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
         planned = engine.plan(seen, file, chosen, today)
-    complain(seen.notes)
+    complain_of_host((*seen.notes, *engine.blind_spots(seen)))
     return planned
 
 

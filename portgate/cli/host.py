@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, say, say_json, say_table, write
+from portgate.cli.output import complain_of_host, say, say_json, say_table, write
 from portgate.report.text import escape
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def sockets(host_file: str | None, packages: bool, output_format: str) -> int:
     from portgate.report import listeners
 
     found = engine.sockets(host_file, with_packages=packages)
-    complain(found.notes)
+    complain_of_host(found.notes)
     if output_format == "json":
         say_json({"listeners": [listeners.fields(one) for one in found.listeners]})
     else:
@@ -58,7 +58,7 @@ def capture(parts: tuple[str, ...], output: str, packages: bool) -> int:
 
     pairs = [_pair(one) for one in parts]
     found = engine.captured_from(pairs) if pairs else host.capture(with_packages=packages)
-    complain(found.notes)
+    complain_of_host(found.notes)
     write(output, to_json(found), private=True)
     return 3 if errors(found.notes) else 0
 
@@ -74,17 +74,18 @@ def _pair(part: str) -> tuple[str, str]:
 
 
 @click.command
+@host_option
 @backend_option
 @format_option
-def status(backend: str, output_format: str) -> int:
+def status(host_file: str | None, backend: str, output_format: str) -> int:
     """What was applied last, and whether it is in force.
 
     Exits with 1 when the rules of the last apply are gone. When rules changed since, it says so;
-    whether that matters, `portgate verify` tells.
+    whether that matters, `portgate verify` tells. A capture tells whether rules of portgate are loaded, not who applied them.
     """
     from portgate import engine
 
-    found = engine.status(backend)
+    found = engine.status(backend) if host_file is None else engine.status_of_capture(host_file, backend)
     if output_format == "json":
         say_json(_status_fields(found))
     else:

@@ -13,6 +13,7 @@ from portgate.core.diagnostics import Diagnostic
 from portgate.report import text
 
 SCHEMA = 1
+_MOST_ALIKE = 5
 
 
 def colour(stream: TextIO) -> bool:
@@ -54,6 +55,17 @@ def complain(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | Non
 
     if shown := render(diagnostics, sources or {}, colour(sys.stderr)):
         print(shown, file=sys.stderr)
+
+
+def complain_of_host(notes: Iterable[Diagnostic]) -> None:
+    """What could not be read of a host. Of many alike a few are shown: a saved file can hold thousands."""
+    kinds: dict[str, list[Diagnostic]] = {}
+    for one in notes:
+        kinds.setdefault(one.code, []).append(one)
+    for code, alike in kinds.items():
+        complain(alike[:_MOST_ALIKE])
+        if len(alike) > _MOST_ALIKE:
+            print(f"... and {code} {len(alike) - _MOST_ALIKE} times more", file=sys.stderr)
 
 
 def write(path: str, content: str, *, private: bool = False) -> None:

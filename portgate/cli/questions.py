@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from portgate.cli.options import format_option, host_option
-from portgate.cli.output import complain, paint, room, say, say_json
+from portgate.cli.output import complain, complain_of_host, paint, room, say, say_json
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
         file = engine.load(policy, date.today()) if policy is not None else None
         seen = engine.see(host_file)
         found = engine.audit(seen, file, date.today())
-    complain(seen.notes)
+    complain_of_host((*seen.notes, *engine.blind_spots(seen)))
     if file is not None:
         complain((*file.warnings, *engine.objections(seen, file)), file.sources)
     if output_format == "json":
@@ -63,7 +63,7 @@ def verify(policy: str, host_file: str | None, output_format: str) -> int:
         file = engine.load(policy, date.today())
         seen = engine.see(host_file)
         found = engine.verify(seen, file, date.today())
-    complain(seen.notes)
+    complain_of_host(seen.notes)
     complain(file.warnings, file.sources)
     if output_format == "json":
         say_json({"proven": not found, "differences": [shapes.difference(one) for one in found]})
@@ -124,7 +124,7 @@ def _trace_one(packet: Packet, host_file: str | None, output_format: str) -> int
     with Progress("tracing"):
         seen = engine.see(host_file)
         traced = engine.trace(seen, packet)
-    complain(seen.notes)
+    complain_of_host(seen.notes)
     if output_format == "json":
         say_json(shapes.trace(seen.rules, traced))
     else:
@@ -141,7 +141,7 @@ def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> i
     with Progress("tracing"):
         seen = engine.see(host_file)
         decisions = engine.decide(seen, packets)
-    complain(seen.notes)
+    complain_of_host(seen.notes)
     for decision in decisions:
         if output_format == "json":
             say([json.dumps(shapes.decision(seen.rules, decision))])

@@ -11,16 +11,21 @@ from portgate.core.net import Family, Intervals, contains, normalize
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the path needs to know of a host. `interfaces` None: unknown, so packets are taken to be for this host."""
+    """What the path needs to know of a host. `interfaces` None: unknown, so packets are taken to be for this host.
+
+    **Shape** `others` are addresses that are its own, too, though no interface is known to have them.
+    """
 
     interfaces: tuple[Interface, ...] | None = None
+    others: tuple[tuple[Family, int], ...] = ()
 
     def local(self, family: Family) -> Intervals | None:
         """Its own addresses; () where this family has none."""
         if self.interfaces is None:
             return None
         own = [(a, a) for one in self.interfaces for of, a, _ in one.addresses if of is family]
-        return normalize([*own, *LOOPBACKS[family]])
+        others = [(a, a) for of, a in self.others if of is family]
+        return normalize([*own, *others, *LOOPBACKS[family]])
 
     def broadcast(self, family: Family) -> Intervals:
         """Broadcast addresses of its networks."""

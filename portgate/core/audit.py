@@ -61,6 +61,7 @@ class Situation:
     desired: Ruleset | None = None
     today: date = date.min
     ephemeral: tuple[int, int] = (32768, 60999)
+    knows_listeners: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +356,7 @@ def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _
 
 def _of_policy(situation: Situation) -> Iterator[Finding]:
     """PG603: grants for which nothing listens."""
-    if situation.policy is None:
+    if situation.policy is None or not situation.knows_listeners:
         return
     for grant in situation.policy.inbound.allow:
         if not grant.expired(situation.today) and _waits_in_vain(grant, situation.listeners):

@@ -25,7 +25,7 @@ def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None
     if rows:
         yield from table(_HEADER, rows, paint, room)
     else:
-        yield "nothing listens, or the listeners are not known"
+        yield "no listeners"
     if audit.findings:
         yield ""
         yield from (_finding(one, paint) for one in audit.findings)
@@ -35,7 +35,8 @@ def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:
     """A row for each way in which packets fare; the listener's own cells only in the first."""
     own = listeners.row(exposure.listener)[:3]
     fares = [("from this host only", "")] if exposure.local else list(_fares(exposure, ruleset))
-    for number, (fate, decided) in enumerate(fares or [("", "")]):
+    unasked = "" if exposure.listener.port is None else "no, the host has no address for it"
+    for number, (fate, decided) in enumerate(fares or [(unasked, "")]):
         yield *(own if number == 0 else ("", "", "")), fate, decided
 
 

@@ -29,6 +29,7 @@ from portgate.backends.nftables.tables import Chain as TableChain
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.core.net import interface_interval
 from portgate.core.ruleset import (
     ALWAYS,
     OWNER,
@@ -203,7 +204,7 @@ def _rule(body: Body, draft: Draft) -> tuple[Rule, ...]:
 
 def _base(body: Body) -> Base | None:
     hook, priority, kind = body.get("hook"), body.get("prio"), body.get("type")
-    devices = tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str))
+    devices = tuple(one for one in values.as_list(body.get("dev")) if isinstance(one, str) and _is_interface(one))
     if (
         hook not in tuple(Hook)
         or not isinstance(priority, int)
@@ -217,6 +218,15 @@ def _base(body: Body) -> Base | None:
         ChainKind(str(kind)) if kind in tuple(ChainKind) else ChainKind.FILTER,
         devices,
     )
+
+
+def _is_interface(name: str) -> bool:
+    """Whether any interface can have the name; a listing that somebody edited can hold others."""
+    try:
+        interface_interval(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _fields_in_use(chains: Iterable[Chain]) -> dict[str, tuple[Field, ...]]:
