@@ -287,16 +287,25 @@ class Space:
 
     def compare(self, left: Diagram, right: Diagram) -> Diagram:
         """True where they answer alike, elsewhere the pair of both answers."""
+
+        def answer(a: Diagram, b: Diagram) -> Diagram | None:
+            if a is b:
+                return self.true
+            return self.leaf((a.value, b.value)) if a.level == b.level == LEAF else None
+
+        return self.combine(left, right, answer)
+
+    def combine(self, left: Diagram, right: Diagram, answer: Callable[[Diagram, Diagram], Diagram | None]) -> Diagram:
+        """What `answer` makes of both answers. It is asked about pairs of nodes too, and says None to be asked deeper."""
         memo: dict[tuple[Diagram, Diagram], Diagram] = {}
 
         def walk(a: Diagram, b: Diagram) -> Diagram:
-            if a is b:
-                return self.true
-            if a.level == b.level == LEAF:
-                return self.leaf((a.value, b.value))
             found = memo.get((a, b))
             if found is None:
-                if a.level == b.level:
+                found = answer(a, b)
+                if found is not None:
+                    pass
+                elif a.level == b.level:
                     rows = [(cut, walk(x, y)) for cut, x, y in _side_by_side(a, b)]
                     found = self.node(a.level, [cut for cut, _ in rows[:-1]], [child for _, child in rows])
                 elif a.level < b.level:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, Host
@@ -179,6 +180,13 @@ def nat_is_over(base: Base, state: State) -> bool:
     return base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state).get(NAT_DONE) == exactly(1)
 
 
+def _followed(space: Space, accepted: Mapping[Diagram, Diagram], before: Diagram, after: Diagram) -> Diagram | None:
+    """What follows, where `before` is a mark of an accepting leaf; before itself elsewhere. None: both kinds of leaves."""
+    if before.level == LEAF and after.level == LEAF and before in accepted:
+        return keeping_place(space, accepted[before], after)
+    return before if accepted.keys().isdisjoint(space.leaves(before)) else None
+
+
 class _Path:
     """Evaluates one ruleset. Everything is memoised by chain and by what is known where it is evaluated."""
 
@@ -267,11 +275,12 @@ class _Path:
         space = self.space
         accepting = [leaf for leaf in space.leaves(diagram) if leaf_of(leaf).kind is Kind.ACCEPT]
         follows = {leaf: follow(leaf_of(leaf).state) for leaf in accepting}
-        replaced = {leaf: keeping_place(space, leaf, after) for leaf, after in follows.items() if after.level == LEAF}
-        holes = {leaf: space.leaf(("hole", number)) for number, leaf in enumerate(follows) if leaf not in replaced}
-        result = space.rebuild(diagram, lambda leaf: replaced.get(leaf) or holes.get(leaf) or leaf)
-        for leaf, hole in holes.items():
-            result = space.substitute(result, hole, follows[leaf])
+        ends = {leaf: keeping_place(space, leaf, after) for leaf, after in follows.items() if after.level == LEAF}
+        marks = {leaf: space.leaf(("accepted", leaf.value)) for leaf in accepting if leaf not in ends}
+        result = space.rebuild(diagram, lambda leaf: ends.get(leaf) or marks.get(leaf) or leaf)
+        for after in dict.fromkeys(follows[leaf] for leaf in marks):
+            group = {mark: leaf for leaf, mark in marks.items() if follows[leaf] is after}
+            result = space.combine(result, after, partial(_followed, space, group))
         return result
 
     def _answers(self, diagram: Diagram) -> Diagram:
