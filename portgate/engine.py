@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,8 +22,9 @@ from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 if TYPE_CHECKING:
     from portgate.apply.record import Record
     from portgate.apply.state import State
+    from portgate.core import sessions
     from portgate.core.addresses import Host
-    from portgate.core.audit import Audit, Situation
+    from portgate.core.audit import Audit, Finding, Situation
     from portgate.core.facts import Facts
     from portgate.core.listener import Sockets
     from portgate.core.packets import Packet
@@ -322,8 +323,34 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
         warnings=(*file.warnings, *objections(seen, file)),
+        objections=() if artifact is None else _lockouts(seen, file, desired, today),
     )
     return Planned(made, planning.planned(seen.rules, desired), file.sources)
+
+
+def _sessions(capture: Capture) -> tuple[sessions.Session, ...]:
+    from portgate.core.sessions import KIND, parse_sessions
+
+    return tuple(one for reading in capture.of_kind(KIND) for one in parse_sessions(reading))
+
+
+def _lockouts(seen: Seen, file: PolicyFile, desired: Ruleset, today: date) -> tuple[Finding, ...]:
+    from portgate.core.lockout import lockouts
+
+    return lockouts(_situation(seen, file, today, desired), _sessions(seen.capture))
+
+
+def _require_way_back(
+    objections: Sequence[Finding], file: PolicyFile, overrides: Collection[str]
+) -> tuple[Diagnostic, ...]:
+    """That an apply locks no administrator out. What may be wrong all the same, as warnings.
+
+    Errors: the objections that are not among the `overrides`.
+    """
+    left = tuple(one.diagnostic for one in objections if one.code not in overrides)
+    if stopping := errors(left):
+        raise PortgateError(*stopping, sources=file.sources)
+    return left
 
 
 def _check_own_output(backend: Backend, desired: Ruleset) -> None:
@@ -382,11 +409,17 @@ Consent = Callable[[Planned], bool]
 
 
 def apply(
-    path: str, backend_name: str, today: date, consent: Consent | None, on_wait: Callable[[], None]
+    path: str,
+    backend_name: str,
+    today: date,
+    consent: Consent | None,
+    on_wait: Callable[[], None],
+    overrides: Collection[str] = (),
 ) -> Applied | None:
     """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
 
     Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
+    `overrides` are the codes of objections that are not to stop it.
     """
     from portgate.apply import lock, record, state
 
@@ -399,7 +432,7 @@ def apply(
             if latest.still_holds(_absolute(path), day, generation, _content):
                 return Applied(latest.policy, backend.name, changed=False)
         opened.require_room()
-        return _apply(load(_absolute(path), today), backend, session, opened, today, consent)
+        return _apply(load(_absolute(path), today), backend, session, opened, today, consent, overrides)
 
 
 def _absolute(path: str) -> str:
@@ -414,7 +447,13 @@ def _content(path: str) -> bytes | None:
 
 
 def _apply(
-    file: PolicyFile, backend: Backend, session: Session, state: State, today: date, consent: Consent | None
+    file: PolicyFile,
+    backend: Backend,
+    session: Session,
+    state: State,
+    today: date,
+    consent: Consent | None,
+    overrides: Collection[str],
 ) -> Applied | None:
     from portgate.apply import transaction
 
@@ -422,12 +461,24 @@ def _apply(
     before = transaction.observe(session, backend)
     if consent is not None:
         planned = plan(see(), file, backend, today)
+        _require_way_back(planned.plan.objections, file, overrides)
         if not planned.plan.empty and not consent(planned):
             return None
         if session.generation() != before.generation:
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
-    after = transaction.run(session, backend, before, desired, _proof(backend, desired))
-    warnings = (*file.warnings, *_objections_here(file), *_remember(file, backend, after.generation, state, today))
+    doubts: list[Diagnostic] = []
+
+    def require() -> None:
+        if file.policy.management or host.capture_sessions().readings:
+            doubts.extend(_require_way_back(_lockouts(see(), file, desired, today), file, overrides))
+
+    after = transaction.run(session, backend, before, desired, _proof(backend, desired), require)
+    warnings = (
+        *file.warnings,
+        *doubts,
+        *_objections_here(file),
+        *_remember(file, backend, after.generation, state, today),
+    )
     return Applied(file.policy.name, backend.name, after is not before, warnings, file.sources)
 
 

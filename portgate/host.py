@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from portgate import backends
+from portgate.core import sessions
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -19,8 +20,8 @@ INLINE_KINDS = ("interfaces",)
 
 
 def capture(*, with_packages: bool = False) -> Capture:
-    """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings."""
-    return _gather([*_rules(), partial(_sockets, with_packages), _facts])
+    """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings, SSH sessions."""
+    return _gather([*_rules(), partial(_sockets, with_packages), _facts, _sessions])
 
 
 def capture_sockets(*, with_packages: bool = False) -> Capture:
@@ -36,6 +37,11 @@ def capture_rules() -> Capture:
 def capture_facts() -> Capture:
     """Only interfaces and kernel settings."""
     return _gather([_facts])
+
+
+def capture_sessions() -> Capture:
+    """Only who administers this host right now."""
+    return _gather([_sessions])
 
 
 def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -> Capture:
@@ -60,7 +66,7 @@ def kinds() -> tuple[str, ...]:
     from portgate import sockets
 
     rules = (kind for name in backends.names() for kind in backends.get(name).reading_kinds)
-    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl"]))
+    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl", sessions.KIND]))
 
 
 def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
@@ -118,3 +124,10 @@ def _facts() -> Capture:
 
     interfaces, notes = linux_facts.read_interfaces()
     return Capture((*interfaces, linux_facts.read_settings()), notes)
+
+
+def _sessions() -> Capture:
+    from portgate.sockets.live import sessions as live
+
+    found = live.capture()
+    return Capture((found,) if found else ())

@@ -37,15 +37,24 @@ def observe(session: Session, backend: Backend) -> Observation:
     return Observation(generation, reading, backend.parse((reading,)))
 
 
-def run(session: Session, backend: Backend, before: Observation, desired: Ruleset, prove: Proof) -> Observation:
+def run(
+    session: Session,
+    backend: Backend,
+    before: Observation,
+    desired: Ruleset,
+    prove: Proof,
+    require: Callable[[], None] = lambda: None,
+) -> Observation:
     """Makes `desired` true and returns the host as it is then; `before` itself when there was nothing to do.
 
-    `prove` gets the rules that were read back and says what is wrong with them.
+    `require` is called when there is something to do, and raises what forbids it. `prove` gets the rules that were read
+    back and says what is wrong with them.
     Errors: PortgateError; the old rules are in force then, except after PG523.
     """
     artifact = backend.transaction(before.ruleset, desired)
     if artifact is None:
         return before
+    require()
     return _load(session, backend, artifact, before, prove)
 
 

@@ -12,6 +12,7 @@ import click
 from portgate.cli.options import backend_option, format_option, host_option
 from portgate.cli.output import complain, complain_of_host, paint, room, say, say_json
 from portgate.cli.progress import Progress
+from portgate.core.diagnostics import OBJECTIONS
 
 if TYPE_CHECKING:
     from portgate.core.diagnostics import Diagnostic
@@ -81,11 +82,16 @@ def _native(text: str) -> Iterable[str]:
 @format_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change: exactly `portgate plan`.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: bool) -> int:
+@click.option(
+    "--override", "overrides", type=click.Choice(OBJECTIONS, case_sensitive=False), multiple=True,
+    help="Go on in spite of this objection; repeat for each.",
+)  # fmt: skip
+def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: bool, overrides: tuple[str, ...]) -> int:
     """Makes a policy true on this host.
 
     Shows the plan and asks. Then the rules are loaded in one transaction, read back, and proven to mean the policy; if they do
-    not, the old rules are restored. Where nobody can be asked, it refuses without --yes.
+    not, the old rules are restored. Where nobody can be asked, it refuses without --yes. Rules that would lock out an administrator (your SSH
+    session, or who the policy names under `management`) are refused before anything is touched, without --override.
     """
     from portgate import engine
 
@@ -105,7 +111,7 @@ def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: boo
             return click.confirm("\nLoad these rules?", default=False, err=True)
 
     with progress:
-        done = engine.apply(policy, backend, date.today(), None if yes else consents, _waiting)
+        done = engine.apply(policy, backend, date.today(), None if yes else consents, _waiting, overrides)
     if done is None:
         say(["nothing was changed"])
         return 1

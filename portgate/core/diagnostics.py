@@ -198,6 +198,10 @@ CATALOGUE = _catalogue(
     Kind("PG525", E, "a packet is treated otherwise than the policy says", "The rules that were read back were compared with the policy by what they do to packets. This is a packet that shows the difference."),
     Kind("PG526", E, "the host has changed since the plan", "Between the plan that was shown and the answer, somebody changed the rules of this host, so the plan no longer holds. Nothing was changed; ask again."),
     Kind("PG524", W, "the rules are loaded, but the record of it could not be written", "The host enforces the new rules. Only the note of it in the state directory is missing, so the next apply compares in full instead of taking the short cut."),
+    Kind("PG540", E, "the plan would cut a session", "The packets of an established SSH session would no longer pass, in or out. portgate decides that with the planned rules before anything is touched, and refuses. `--override PG540` goes on all the same."),
+    Kind("PG541", E, "the plan would not let you in again", "A new connection from where your own SSH session comes from would be refused. The session itself may go on, but it is the last one; and where nothing tracked connections before, it counts as new, too. `--override PG541` goes on all the same."),
+    Kind("PG542", E, "the plan would lock the management out", "The policy names under `management` who must never be locked out, and a new connection from there to a port of the SSH server would be refused. Grant it, or correct `management`. `--override PG542` goes on all the same."),
+    Kind("PG543", W, "somebody who is connected could not come back", "Somebody else has a connection to the SSH server now. It would go on, but a new one from the same address would be refused. It may be an administrator's, or somebody's who guesses passwords, so this stops nothing."),
     # ---- 59x: the sandbox (sandbox/)
     Kind("PG590", E, "no network namespace can be made", "The sandbox is a network namespace of its own. The kernel grants one to root, and to other users where user namespaces are allowed; containers and hardened systems often forbid both."),
     Kind("PG591", E, "a process of the sandbox ended unexpectedly", "What happens in the sandbox is done by child processes, which report to portgate. One ended without a report: it was killed, or memory ran out."),
@@ -222,3 +226,6 @@ CATALOGUE = _catalogue(
     Kind("PG902", E, "portgate's own output does not mean what the policy says", "Before anything is loaded, portgate reads its own output back and compares the two meanings. They differ, so nothing was loaded. This is a bug of portgate."),
 )
 # fmt: on
+
+OBJECTIONS = ("PG540", "PG541", "PG542")
+"""What stops an apply unless it is overridden."""

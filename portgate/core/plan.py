@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from portgate.core.addresses import Host
-from portgate.core.audit import Audit, Situation, audit
+from portgate.core.audit import Audit, Finding, Situation, audit
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.focus import Near, only_near, steady_fields
@@ -47,7 +47,10 @@ class RuleChange:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `apply` would do. `artifact` None: nothing; then `traffic` and `rules` are empty."""
+    """What `apply` would do. `artifact` None: nothing; then `traffic`, `rules` and `objections` are empty.
+
+    Of the `objections`, those that are errors stop an apply.
+    """
 
     policy: str
     backend: str
@@ -57,6 +60,7 @@ class Plan:
     rules: tuple[RuleChange, ...]
     audit: Audit
     warnings: tuple[Diagnostic, ...] = ()
+    objections: tuple[Finding, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -28,7 +28,7 @@ def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None
         yield "no listeners"
     if audit.findings:
         yield ""
-        yield from (_finding(one, paint) for one in audit.findings)
+        yield from (finding(one, paint) for one in audit.findings)
 
 
 def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:
@@ -103,7 +103,8 @@ def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
     return "; ".join(found)
 
 
-def _finding(one: Finding, paint: Paint) -> str:
+def finding(one: Finding, paint: Paint) -> str:
+    """One line: the code, the place in the policy, what is the matter."""
     diagnostic = one.diagnostic
     at = f"{diagnostic.span}: " if diagnostic.span else ""
     return f"{paint(_STYLES[diagnostic.severity], one.code)} {escape(at + diagnostic.detail)}"

@@ -25,6 +25,7 @@ def lines(plan: Plan, planned: Ruleset, paint: Paint = plain, room: int | None =
     else:
         yield from _traffic(plan, paint)
         yield from _rules(plan, paint)
+    yield from _objections(plan, paint)
     yield ""
     yield paint(Style.HEADING, "Listeners" if plan.empty else "Listeners under these rules")
     yield from audit.lines(plan.audit, planned, paint, room)
@@ -69,6 +70,17 @@ def _which(described: Description) -> str:
     if described.but:
         return ", everything but"
     return ", everything" if any(not cube.values for cube in described.cubes) else ""
+
+
+def _objections(plan: Plan, paint: Paint) -> Iterator[str]:
+    """What is wrong with the plan, although the policy is not."""
+    if plan.objections:
+        yield ""
+        yield paint(Style.HEADING, "Objections")
+    for one in plan.objections:
+        yield "  " + audit.finding(one, paint)
+        if one.diagnostic.remedy:
+            yield f"    {escape(one.diagnostic.remedy)}"
 
 
 def _rules(plan: Plan, paint: Paint) -> Iterator[str]:

@@ -139,6 +139,7 @@ def plan(one: Plan, planned: Ruleset) -> Json:
             {"action": each.action.value, "where": each.where, "text": each.text, "grant": each.comment}
             for each in one.rules
         ],
+        "objections": [finding(planned, each) for each in one.objections],
         "audit": audit(planned, one.audit),
         "warnings": [as_dict(each) for each in one.warnings],
         "native": None if one.artifact is None else one.artifact.text,

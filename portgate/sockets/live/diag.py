@@ -86,6 +86,21 @@ def established(name: str, ports: set[int], devices: Devices) -> Connections:
     ]
 
 
+def connections(name: str, port: int) -> list[tuple[str, int, str, int]]:
+    """The established connections to a local port: far address and port, near address and port. Errors: OSError."""
+    found = []
+    for body in _inet(PROTOCOLS[name], 1 << _ESTABLISHED, _between(port, port)):
+        family, _, near_port, far_port, near, far, _, _, _ = _INET.unpack_from(body)
+        ends = (
+            _address(family, far),
+            int.from_bytes(far_port, "big"),
+            _address(family, near),
+            int.from_bytes(near_port, "big"),
+        )
+        found.append(ends)
+    return found
+
+
 def _inet(protocol: int, states: int, condition: bytes = b"") -> Iterator[bytes]:
     for family in _FAMILIES:
         yield from dump(SOCK_DIAG, _BY_FAMILY, _INET_REQUEST.pack(family, protocol, 0, 0, states) + condition)
