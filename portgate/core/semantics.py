@@ -180,6 +180,16 @@ def nat_is_over(base: Base, state: State) -> bool:
     return base.kind is ChainKind.NAT and base.hook in TRANSLATING and dict(state).get(NAT_DONE) == exactly(1)
 
 
+def ways_out(host: Host, family: Family, state: State) -> Intervals:
+    """The interfaces through which a forwarded packet may leave: one, where its new destination is in a known network."""
+    here = dict(state)
+    target = here.get(DESTINATION[family]) if here[Field.DNATED] == exactly(1) else None
+    name = None
+    if target is not None and target[0][0] == target[-1][1]:
+        name = host.way_out(family, target[0][0])
+    return ((0, Field.OIF.top),) if name is None else (interface_interval(name),)
+
+
 def _followed(space: Space, accepted: Mapping[Diagram, Diagram], before: Diagram, after: Diagram) -> Diagram | None:
     """What follows, where `before` is a mark of an accepting leaf; before itself elsewhere. None: both kinds of leaves."""
     if before.level == LEAF and after.level == LEAF and before in accepted:
@@ -244,11 +254,7 @@ class _Path:
         return self._hook(Hook.INPUT, state, self._accepted)
 
     def _forward(self, state: State) -> Diagram:
-        target = dict(state).get(DESTINATION[self.family])
-        name = None
-        if target is not None and target[0][0] == target[-1][1]:
-            name = self.analysis.host.way_out(self.family, target[0][0])
-        out = ((0, Field.OIF.top),) if name is None else (interface_interval(name),)
+        out = ways_out(self.analysis.host, self.family, state)
         return self._hook(
             Hook.FORWARD,
             merged(state, [(Field.OIF, out)]),

@@ -52,7 +52,7 @@ from portgate.core.ruleset import (
     Unknown,
     VerdictMap,
 )
-from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking, nat_is_over, visitors
+from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking, nat_is_over, visitors, ways_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +214,11 @@ class _Walk:
         if all(self._hook(hook) for hook in hooks) and not outbound:
             if self._is_local():
                 self._hook(Hook.INPUT)
-            else:
-                self._hook(Hook.FORWARD)
+                return
+            out = ways_out(self.host, self.packet.family, self._state)
+            self._state = merged(self._state, [(Field.OIF, out)])
+            if self._hook(Hook.FORWARD):
+                self._hook(Hook.POSTROUTING)
 
     def _is_local(self) -> bool:
         target = dict(self._state).get(DESTINATION[self.packet.family])
@@ -263,6 +266,8 @@ class _Walk:
     def _rule(self, evaluation: ChainEvaluation, hook: Hook, rule: Rule, where: tuple[str, int]) -> Kind:
         self._state = merged(self._state, evaluation.effects(rule, *where))
         verdict = evaluation.looked_up(rule.verdict) if isinstance(rule.verdict, VerdictMap) else rule.verdict
+        if isinstance(verdict, Dnat) and verdict.family not in (None, self.packet.family):
+            verdict = Continue()
         self._note(evaluation, hook, where, _outcome(verdict))
         match verdict:
             case Jump() | Goto():

@@ -9,7 +9,7 @@ from portgate.core.addresses import Host
 from portgate.core.net import Family
 from portgate.core.packets import Packet as Asked
 from portgate.core.semantics import Fate
-from portgate.core.trace import decide
+from portgate.core.trace import decide, trace
 from tests.generate.packets import Packets
 from tests.generate.rulesets import ruleset
 from tests.generate.world import HOST
@@ -48,3 +48,21 @@ def test_every_packet_meets_the_fate_that_the_simulator_foresees() -> None:
             fate = decision.answer.fate
             told = frozenset(possible) if fate is Fate.DEPENDS and len(possible) > 1 else frozenset({fate.value})
             assert told == possible, f"seed {seed}: {packet}: {fate} but {sorted(possible)}"
+
+
+def test_the_steps_of_a_trace_end_as_the_packet_does() -> None:
+    host = Host(HOST)
+    for seed in range(RULESETS // 2):
+        rng = Random(seed)
+        rules = ruleset(rng, doubts=False)
+        for packet in Packets(rng, rules).take(PACKETS // 8):
+            found = trace(rules, asked(packet), host)
+            place, told = found.decision.place, f"seed {seed}: {packet}: {found}"
+            if found.decision.answer.fate is Fate.DEPENDS:
+                continue  # the way out of a forwarded packet is a doubt
+            assert {found.decision.answer.fate.value} == verdicts(rules, packet, HOST), told
+            if found.decision.answer.fate is not Fate.ACCEPT:
+                assert found.steps[-1].place == place, told
+                assert found.steps[-1].outcome.removeprefix("default ") == found.decision.answer.fate.value, told
+            elif place is not None:
+                assert place in [step.place for step in found.steps], told
