@@ -175,15 +175,17 @@ def _scopes(analysis: Analysis, direction: Direction) -> Iterator[tuple[Scope, D
         return space.test(level, values, top[level], space.true, space.false)
 
     odd = only(PROTOCOL, exactly(ICMPV6 if family is Family.IPV4 else ICMP))
-    inside = only(IIF if direction is Direction.INBOUND else OIF, (LOOPBACK,))
-    outside = space.negation(space.either(odd, inside))
+    plain = space.negation(odd)
+    inside = space.both(plain, only(IIF if direction is Direction.INBOUND else OIF, (LOOPBACK,)))
+    outside = space.both(plain, space.negation(inside))
     if direction is Direction.OUTBOUND:
         yield Scope.FROM_HOST, outside
+        yield Scope.WITHIN_HOST, inside
     else:
         here = only(DST, analysis.host.addressed(family))
         yield Scope.TO_HOST, space.both(outside, here)
-        yield Scope.THROUGH_HOST, space.both(outside, space.negation(here))
-    yield Scope.WITHIN_HOST, space.both(space.negation(odd), inside)
+        yield Scope.THROUGH_HOST, space.both(plain, space.negation(here))
+        yield Scope.WITHIN_HOST, space.both(inside, here)
     yield Scope.ODD, odd
 
 
