@@ -239,19 +239,19 @@ def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
     return audited(_situation(seen, file, today, compiled(file.policy, today) if file else None))
 
 
-def objections(seen: Seen, file: PolicyFile) -> tuple[Diagnostic, ...]:
+def shortfalls(seen: Seen, file: PolicyFile) -> tuple[Diagnostic, ...]:
     """Warnings about what of a policy has no effect on a host as it is now."""
-    from portgate.core.objections import objections as raised
+    from portgate.core.shortfalls import shortfalls as found
 
-    return tuple(raised(file.policy, seen.host, seen.facts))
+    return tuple(found(file.policy, seen.host, seen.facts))
 
 
-def _objections_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
+def _shortfalls_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
     """The same of this host, which is read only if it matters."""
-    from portgate.core.objections import concerns
-    from portgate.core.objections import objections as raised
+    from portgate.core.shortfalls import concerns
+    from portgate.core.shortfalls import shortfalls as found
 
-    return tuple(raised(file.policy, *_place(host.capture_facts()))) if concerns(file.policy) else ()
+    return tuple(found(file.policy, *_place(host.capture_facts()))) if concerns(file.policy) else ()
 
 
 def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Ruleset | None) -> Situation:
@@ -322,7 +322,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
-        warnings=(*file.warnings, *objections(seen, file)),
+        warnings=(*file.warnings, *shortfalls(seen, file)),
         objections=() if artifact is None else _lockouts(seen, file, desired, today),
     )
     return Planned(made, planning.planned(seen.rules, desired), file.sources)
@@ -476,7 +476,7 @@ def _apply(
     warnings = (
         *file.warnings,
         *doubts,
-        *_objections_here(file),
+        *_shortfalls_here(file),
         *_remember(file, backend, after.generation, state, today),
     )
     return Applied(file.policy.name, backend.name, after is not before, warnings, file.sources)

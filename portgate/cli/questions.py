@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from portgate.cli.options import format_option, host_option
-from portgate.cli.output import complain, complain_of_host, paint, room, say, say_json
+from portgate.cli.output import SCHEMA, complain, complain_of_host, paint, room, say, say_json
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
         found = engine.audit(seen, file, date.today())
     complain_of_host((*seen.notes, *engine.blind_spots(seen)))
     if file is not None:
-        complain((*file.warnings, *engine.objections(seen, file)), file.sources)
+        complain((*file.warnings, *engine.shortfalls(seen, file)), file.sources)
     if output_format == "json":
         say_json(shapes.audit(seen.rules, found))
     else:
@@ -144,7 +144,7 @@ def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> i
     complain_of_host(seen.notes)
     for decision in decisions:
         if output_format == "json":
-            say([json.dumps(shapes.decision(seen.rules, decision))])
+            say([json.dumps({"schema": SCHEMA, **shapes.decision(seen.rules, decision)})])
         else:
             say([report.verdict(decision, seen.rules, paint())])
     return 0

@@ -408,7 +408,9 @@ def _dead_rules(live: Ruleset, container: Container, number: int) -> Iterator[Fi
         for place in sorted(ending - alive):
             rule = live.rule(place)
             if rule is not None:
-                detail = f"rule {place.rule + 1} of chain {chain.name} in {container.name}: {rule_text(rule)}"
+                detail = (
+                    f"rule {place.rule + 1} of chain {chain.name} in {container.name} never matches: {rule_text(rule)}"
+                )
                 yield Finding(Diagnostic("PG608", detail), place=place)
 
 

@@ -416,7 +416,7 @@ def _numbers(values: Intervals, top: int) -> str:
 
 def _addresses_text(family: Family, values: Intervals, most: int = 6) -> str:
     rest = subtract(((0, family.top),), values)
-    if rest and _shorter(family, rest, values[: most + 1]):
+    if rest and _shorter(family, rest, values):
         return "anywhere but " + _addresses_text(family, rest, most)
     texts = [text for interval in values[: most + 1] for text in _as_prefixes(family, interval)]
     if len(texts) > most:
@@ -425,11 +425,16 @@ def _addresses_text(family: Family, values: Intervals, most: int = 6) -> str:
 
 
 def _shorter(family: Family, rest: Intervals, values: Intervals) -> bool:
-    if values[0][0] == 0 and values[-1][1] == family.top:
-        return True
-    return len(rest) == 1 and len(list(prefixes(family, rest[0]))) < sum(
-        len(list(prefixes(family, one))) for one in values
-    )
+    if len(values) > _MANY:
+        return values[0][0] == 0 and values[-1][1] == family.top
+    return _pieces(family, rest) < _pieces(family, values)
+
+
+_MANY = 64
+
+
+def _pieces(family: Family, values: Intervals) -> int:
+    return sum(len(list(prefixes(family, one))) for one in values)
 
 
 def _as_prefixes(family: Family, interval: Interval) -> list[str]:

@@ -99,8 +99,10 @@ def _arrival(cube: Cube) -> str:
 
 
 def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
-    found = dict.fromkeys(filter(None, (decider(ruleset, reach.answer.place, reach.packet) for reach in reaches)))
-    return "; ".join(found)
+    """The rule that decides; where there are several, one of them and their number."""
+    places = {reach.answer.place: reach for reach in reaches if reach.answer.place is not None}
+    names = list(dict.fromkeys(decider(ruleset, place, reach.packet) for place, reach in places.items()))
+    return "".join(names[:1]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def finding(one: Finding, paint: Paint) -> str:

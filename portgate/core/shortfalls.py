@@ -12,7 +12,7 @@ from portgate.core.net import Family
 from portgate.core.policy import Forward, Grant, Peer, Policy
 
 
-def objections(policy: Policy, host: Host, facts: Facts) -> Iterator[Diagnostic]:
+def shortfalls(policy: Policy, host: Host, facts: Facts) -> Iterator[Diagnostic]:
     """Warnings only: an interface may come up, and forwarding be switched on, after the rules are loaded."""
     if host.interfaces is not None:
         yield from _missing_interfaces(policy, [one.name for one in host.interfaces])
