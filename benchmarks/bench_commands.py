@@ -21,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import goals
+
 ROOT = Path(__file__).parent.parent
 CLONE_NEWNET = 0x40000000
 PORTGATE = (sys.executable, "-m", "portgate")
@@ -111,13 +113,21 @@ def main() -> None:
     options = _options()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise SystemExit(f"no network namespace: {os.strerror(ctypes.get_errno())}")
-    os.environ["PYTHONPATH"] = str(ROOT)
     with TemporaryDirectory() as folder:
+        use_plain_python(Path(folder, "compiled"))
         os.environ["PORTGATE_STATE_DIR"] = str(Path(folder, "state"))
         _start_up(Path(folder), options.rounds)
         for size in options.sizes:
-            _loads(Path(folder), size, options.rounds)
-            _reading(Path(folder), size, options.rounds)
+            costs = _loads(Path(folder), size, options.rounds)
+            planned = _reading(Path(folder), size, options.rounds)
+            _compare(size, costs, planned)
+
+
+def use_plain_python(compiled: Path) -> None:
+    """As a user has it: compiled modules are kept, and output is buffered, whatever is set here."""
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
+    os.environ |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(compiled)}
 
 
 def _options() -> argparse.Namespace:
@@ -141,14 +151,23 @@ def _start_up(folder: Path, rounds: int) -> None:
         "portgate sockets": (*PORTGATE, "sockets"),
         "portgate status": (*PORTGATE, "status"),
     }
-    _show("start-up, small host", _in_turn(commands, rounds))
+    costs = _in_turn(commands, rounds)
+    _show("start-up, small host", costs)
+    for goal, ours, theirs in (
+        ("sockets, small host", "portgate sockets", "ufw status"),
+        ("status, small host", "portgate status", "ufw status"),
+        ("--help", "portgate --help", "click hello world"),
+        ("check of a small policy", "portgate check, 10 grants", "click hello world"),
+    ):
+        if theirs in costs:
+            goals.compare(goal, _median(costs[ours]), _median(costs[theirs]))
 
 
-def _reading(folder: Path, size: int, rounds: int) -> None:
-    """Commands that change nothing, with the policy applied."""
+def _reading(folder: Path, size: int, rounds: int) -> float:
+    """Commands that change nothing, with the policy applied; what the plan takes."""
     policy = str(folder / "policy.yaml")
     Path(policy).write_text(portgate_policy(entries(size, changed=False)))
-    _run((*PORTGATE, "apply", policy, "--yes"))
+    run((*PORTGATE, "apply", policy, "--yes"))
     commands = {
         "nft -j list ruleset": ("nft", "-j", "list", "ruleset"),
         "portgate check": (*PORTGATE, "check", policy),
@@ -157,10 +176,29 @@ def _reading(folder: Path, size: int, rounds: int) -> None:
         "portgate audit": (*PORTGATE, "audit", policy),
         "portgate status": (*PORTGATE, "status"),
     }
-    _show(f"nothing to change, N={size}", _in_turn(commands, rounds))
+    costs = _in_turn(commands, rounds)
+    _show(f"nothing to change, N={size}", costs)
+    return _median(costs["portgate plan, no change"])
 
 
-def _loads(folder: Path, size: int, rounds: int) -> None:
+def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: float) -> None:
+    """With the goals that there are for this size."""
+    ours, chain, manager = "portgate apply", "nft -f, a chain of rules", "ferm"
+    for what, scenario, theirs in (
+        ("apply, first load from YAML", "first load", chain),
+        ("apply, nothing changed", "no change", chain),
+        ("apply, one grant changed", "one change", manager),
+    ):
+        if theirs in costs[scenario]:
+            found = costs[scenario]
+            goals.compare(f"{what}, N={size:,}", _median(found[ours]), _median(found[theirs]))
+    if manager in costs["no change"]:
+        goals.compare(f"plan, nothing changed, N={size:,}", planned, _median(costs["no change"][manager]))
+    first = costs["first load"]
+    goals.compare(f"MiB of the first load, N={size:,}", _memory(first[ours]), _memory(first[chain]))
+
+
+def _loads(folder: Path, size: int, rounds: int) -> dict[str, dict[str, list[Cost]]]:
     tools = [tool for tool in TOOLS if _installed(tool.command[0])]
     costs: dict[str, dict[str, list[Cost]]] = {name: {tool.name: [] for tool in tools} for name in SCENARIOS}
     texts = {tool.name: [tool.write(entries(size, changed=changed)) for changed in (False, True)] for tool in tools}
@@ -171,9 +209,10 @@ def _loads(folder: Path, size: int, rounds: int) -> None:
             for scenario, text in zip(SCENARIOS, (0, 0, 1), strict=True):
                 file.write_text(texts[tool.name][text])
                 command = [word.replace("{}", str(file)) for word in tool.command]
-                costs[scenario][tool.name].append(_run(command))
+                costs[scenario][tool.name].append(run(command))
     for scenario in SCENARIOS:
         _show(f"{scenario}, N={size}", costs[scenario])
+    return costs
 
 
 def _clear(folder: Path) -> None:
@@ -190,9 +229,11 @@ def _clear(folder: Path) -> None:
 def _in_turn(commands: dict[str, tuple[str, ...]], rounds: int) -> dict[str, list[Cost]]:
     present = {name: command for name, command in commands.items() if _installed(command[0])}
     costs: dict[str, list[Cost]] = {name: [] for name in present}
+    for command in present.values():
+        run(command)  # compiles the modules, which an installed portgate has behind it
     for _ in range(rounds):
         for name, command in present.items():
-            costs[name].append(_run(command))
+            costs[name].append(run(command))
     return costs
 
 
@@ -203,7 +244,7 @@ def _installed(program: str) -> bool:
     return False
 
 
-def _run(command: Iterable[str]) -> Cost:
+def run(command: Iterable[str]) -> Cost:
     start = time.perf_counter()
     process = subprocess.Popen(tuple(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -218,11 +259,18 @@ def _run(command: Iterable[str]) -> Cost:
 
 def _show(title: str, costs: dict[str, list[Cost]]) -> None:
     print(f"\n{title}, median of {len(next(iter(costs.values())))}")
-    medians = {name: statistics.median(one.time for one in found) for name, found in costs.items()}
+    medians = {name: _median(found) for name, found in costs.items()}
     first = next(iter(medians.values()))
     for name, median in medians.items():
-        memory = max(one.memory for one in costs[name])
-        print(f"  {name:<28} {median:9.1f} ms  {median / first:7.2f}  {memory:6.0f} MiB")
+        print(f"  {name:<28} {median:9.1f} ms  {median / first:7.2f}  {_memory(costs[name]):6.0f} MiB")
+
+
+def _median(costs: list[Cost]) -> float:
+    return statistics.median(one.time for one in costs)
+
+
+def _memory(costs: list[Cost]) -> float:
+    return max(one.memory for one in costs)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import goals
+
 from portgate.core.addresses import Host
 from portgate.core.audit import Situation, audit
 from portgate.core.decision import Diagram, evaluate
@@ -356,6 +358,7 @@ def main() -> None:
                 print(f"{name}: left out, there is no {CORPUS}")
                 continue
             one = pool.submit(work, rows, goal).result()
+            goals.compare(f"engine, {name}, seconds", one.seconds)
             print(f"{one.what:28} {one.seconds:8.2f} {one.goal:6.1f} {one.memory:6}  {one.detail}", flush=True)
 
 

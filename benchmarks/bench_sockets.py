@@ -22,6 +22,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import goals
+
 ROOT = Path(__file__).parent.parent
 FIRST_PORT = 10_000
 PER_PROCESS = 2_000
@@ -112,6 +114,8 @@ def _compare(options: argparse.Namespace) -> None:
     for name, values in times.items():
         median = statistics.median(values)
         print(f"  {name:<22} {median:8.1f} ms   ratio {median / yardstick:5.2f}   (goal 0.55, never above 1.0)")
+    name = f"sockets, {options.listeners:,} listeners, {options.connections:,} connections"
+    goals.compare(name, statistics.median(times["portgate sockets"]), yardstick)
 
 
 def _run(*command: str) -> None:
