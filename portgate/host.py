@@ -47,7 +47,7 @@ def capture_sessions() -> Capture:
 def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -> Capture:
     """A capture from saved plain output. **Shape** `parts` are (kind, path), or (kind, text) for `INLINE_KINDS`.
 
-    Errors: PortgateError PG423 for each file that can't be read.
+    Errors: PortgateError PG423 for each file that can't be read, PG446 for what is written wrong.
     """
     readings: list[Reading] = []
     failures: list[Diagnostic] = []
@@ -71,7 +71,11 @@ def kinds() -> tuple[str, ...]:
 
 def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
     if kind in INLINE_KINDS:
-        return Reading(kind, value, "the command line")
+        from portgate.core.facts import parse_interfaces
+
+        written = Reading(kind, value, "the command line")
+        parse_interfaces(written)
+        return written
     return Reading(kind, read(value).decode("utf-8"), Path(value).name)
 
 

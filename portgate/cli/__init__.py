@@ -20,6 +20,7 @@ import click
 from portgate import __version__
 from portgate.cli import output
 from portgate.core.diagnostics import PortgateError
+from portgate.report.text import escape
 
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
 
@@ -104,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return USAGE
     except PortgateError as error:
         output.complain(error.diagnostics, error.sources)
@@ -121,3 +122,10 @@ def run(arguments: Sequence[str]) -> int:
         output.complain([bug.report(error, arguments)])
         return BUG
     return int(code)
+
+
+def _show(error: click.ClickException) -> None:
+    """As click does it, and whatever somebody typed in the clear."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        print(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", file=sys.stderr)
+    print(f"Error: {escape(error.format_message())}", file=sys.stderr)

@@ -231,7 +231,9 @@ class _Fields:
         return names[value] if isinstance(value, str) else self._number("icmp_type", 255, names["echo-request"])
 
     def _state(self) -> CtState:
-        value = self._fields.get("state") or "new"
+        value = self._fields.get("state")
+        if value is None:
+            return CtState.NEW
         try:
             return CtState[str(value).upper()]
         except KeyError:
