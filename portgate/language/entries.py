@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from portgate.core.diagnostics import Span
 from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS
@@ -12,7 +13,7 @@ from portgate.language import grammar, identity, values
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Line, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Entry, Node, Pair, Scalar, Sequence, expanded, words_of
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -22,8 +23,15 @@ IPV4, IPV6, BOTH = 1, 2, 3
 """Families as bits: an entry whose parts have none in common matches nothing."""
 IGMP = 2
 _FAMILY_OF_PROTOCOL = {ICMP: IPV4, IGMP: IPV4, ICMPV6: IPV6}
-_PLAIN_KEYS = frozenset({"port", "from"})
 _MATCH_KEYS = frozenset({"port", "proto", "from", "to"})
+_PROPERTIES: dict[str, Callable[[str], Any]] = {
+    "limit": values.limit,
+    "log": values.flag,
+    "note": values.prose,
+    "owner": values.prose,
+    "expires": values.day,
+}
+_PLAIN_KEYS = _MATCH_KEYS - {"proto"} | _PROPERTIES.keys()
 
 
 class Place(NamedTuple):
@@ -63,10 +71,10 @@ class Entries:
         return Rulebook(chosen, block, allow)
 
     def forwards(self, pair: Pair | None) -> tuple[Forward, ...]:
-        return tuple(one for node in self._records.entries(pair) if (one := self._forward(node)))
+        return tuple(one for item in self._records.entries(pair) if (one := self._forward(expanded(item))))
 
     def expectations(self, pair: Pair | None) -> tuple[Expectation, ...]:
-        return tuple(one for node in self._records.entries(pair) if (one := self._expectation(node)))
+        return tuple(one for item in self._records.entries(pair) if (one := self._expectation(expanded(item))))
 
     def management(self, pair: Pair | None) -> Peers:
         fields = None if pair is None else self._records.fields(pair[1], grammar.MANAGEMENT)
@@ -75,31 +83,33 @@ class Entries:
         return self._peers.read(fields["from"]) or (Peer(),)
 
     def _grants(self, pair: Pair | None, place: Place) -> tuple[Grant, ...]:
-        found: list[Grant] = []
-        for item in self._records.lines(pair):
-            if isinstance(item, Line):
-                grant = self._plain_grant(item, place) or self._grant(item.expanded(), place)
-            else:
-                grant = self._grant(item, place)
-            if grant is not None:
-                found.append(grant)
-        return tuple(found)
+        found = (
+            self._plain_grant(item, place) or self._grant(expanded(item), place) for item in self._records.entries(pair)
+        )
+        return tuple(grant for grant in found if grant)
 
-    def _plain_grant(self, line: Line, place: Place) -> Grant | None:
-        """What most lines of a large policy are: a port and a source. None for anything else, and for anything wrong."""
-        words = line.words
-        if words.keys() != _PLAIN_KEYS or not place.inbound:
+    def _plain_grant(self, item: Node | Entry, place: Place) -> Grant | None:
+        """What most entries of a large policy are, quickly. None for anything else, and for anything wrong."""
+        words = words_of(item)
+        if not ("port" in words and words.keys() <= _PLAIN_KEYS):
             return None
         try:
-            traffic, sources = self._names.traffic(words["port"]), self._peers.named(words["from"])
+            traffic = self._names.traffic(words["port"])
+            sources = self._peers.named(words.get("from", "any"))
+            destinations = self._peers.named(words.get("to", "any"))
+            properties = {key: _PROPERTIES[key](words[key]) for key in words.keys() - _MATCH_KEYS}
         except MistakeError:
             return None
-        if _families_of_traffic(traffic) != BOTH:
+        if self._is_over(properties.get("expires")) or (place.blocks and "limit" in words):
             return None
-        span = line.span()
-        name = self._unique(identity.derive(place.label, words["port"], words["from"]))
+        if not _in_one_family(traffic, sources, destinations) or _has_interface(
+            destinations if place.inbound else sources
+        ):
+            return None
+        span = item.span if type(item) is Entry else span_of(item)
+        name = self._unique(identity.derive(place.label, words))
         self._ids[name] = span
-        return Grant(name, traffic, sources, span=span)
+        return Grant(name, traffic, sources, destinations, span=span, **properties)
 
     # ---- one entry
 
@@ -118,10 +128,8 @@ class Entries:
         traffic = self._traffic(fields)
         sources = self._peers.optional(fields, "from")
         destinations = self._peers.optional(fields, "to")
-        if destinations or _families_of_traffic(traffic) != BOTH:
-            self._check_families(node, traffic, sources, destinations)
-        if place.blocks or destinations or not place.inbound:
-            self._check_place(fields, place, destinations if place.inbound else sources)
+        self._check_families(node, traffic, sources, destinations)
+        self._check_place(fields, place, destinations if place.inbound else sources)
         return self._finished(node, fields, place.label, traffic, sources, destinations)
 
     def _forward(self, node: Node) -> Forward | None:
@@ -159,18 +167,7 @@ class Entries:
         self._ids[name] = span
         if fields.keys() <= _MATCH_KEYS:
             return Grant(name, traffic, sources, destinations, span=span)
-        return Grant(
-            name,
-            traffic,
-            sources,
-            destinations,
-            limit=self._records.optional(fields, "limit", values.limit),
-            log=self._records.optional(fields, "log", values.flag) or False,
-            note=self._records.optional(fields, "note", values.prose),
-            owner=self._records.optional(fields, "owner", values.prose),
-            expires=self._expires(fields),
-            span=span,
-        )
+        return Grant(name, traffic, sources, destinations, span=span, **self._properties(fields))
 
     # ---- the parts of an entry
 
@@ -199,13 +196,20 @@ class Entries:
         if isinstance(node, Sequence) and not node.items and not may_be_empty:
             self._mistakes.add("PG217", "an empty list matches nothing", node, "list something, or remove the entry")
 
-    def _expires(self, fields: Fields) -> date | None:
-        day = self._records.optional(fields, "expires", values.day)
-        if day is not None and day < self._today:
+    def _properties(self, fields: Fields) -> dict[str, Any]:
+        """What a grant has beside what it matches, as far as it is written and right."""
+        found = {
+            key: self._records.scalar(pair[1], _PROPERTIES[key]) for key, pair in fields.items() if key in _PROPERTIES
+        }
+        day = found.get("expires")
+        if day is not None and self._is_over(day):
             age = (self._today - day).days
             detail = f"the last day was {age} day{'s' if age > 1 else ''} ago"
             self._mistakes.add("PG218", detail, fields["expires"][1], "remove the entry, or give it a new date")
-        return day
+        return found
+
+    def _is_over(self, day: date | None) -> bool:
+        return day is not None and day < self._today
 
     def _explicit_id(self, node: Node) -> str:
         name = self._records.scalar(node, values.identifier) or ""
@@ -215,9 +219,8 @@ class Entries:
         return name
 
     def _derived_id(self, fields: Fields, label: str) -> str:
-        parts = (identity.written(fields.get(key)) for key in ("from", "to", "limit"))
-        what = identity.written(fields.get("port") or fields.get("proto"))
-        return self._unique(identity.derive(label, what, *parts))
+        said = {key: identity.written(node) for key, (_, node) in fields.items() if key in identity.KEYS}
+        return self._unique(identity.derive(label, said))
 
     def _unique(self, name: str) -> str:
         """Entries that say the same are told apart by a number, which only they share."""
@@ -235,24 +238,36 @@ class Entries:
         if place.blocks and "limit" in fields:
             remedy = "put the limit on an `allow` entry"
             self._mistakes.add("PG222", "what is blocked has no rate", fields["limit"][0], remedy)
-        if here and any(peer.interfaces for peer in here):
+        if _has_interface(here):
             key, node = fields["to" if place.inbound else "from"]
             detail = f"`{key.value}` means this host's own addresses here, and has no interface"
             self._mistakes.add("PG222", detail, node, "name addresses")
 
     def _check_families(self, node: Node, traffic: tuple[Traffic, ...], sources: Peers, destinations: Peers) -> None:
-        families = _families_of_traffic(traffic), _families_of_peers(sources), _families_of_peers(destinations)
-        if families[0] & families[1] & families[2]:
+        if _in_one_family(traffic, sources, destinations):
             return
+        families = _families_of_traffic(traffic), _families_of_peers(sources), _families_of_peers(destinations)
         parts = zip(("protocols", "sources", "destinations"), families, strict=True)
         told = " and ".join(f"{what} of IPv{4 if bits == IPV4 else 6}" for what, bits in parts if bits != BOTH)
         self._mistakes.add("PG217", f"no packet has {told}", node, "use parts of one family")
 
 
+def _has_interface(peers: Peers) -> bool:
+    return bool(peers) and any(peer.interfaces for peer in peers)
+
+
+def _in_one_family(traffic: tuple[Traffic, ...], sources: Peers, destinations: Peers) -> bool:
+    """Whether a packet can have all of these."""
+    found = _families_of_traffic(traffic)
+    if found == BOTH and not (sources and destinations):
+        return True
+    return bool(found & _families_of_peers(sources) & _families_of_peers(destinations))
+
+
 def _families_of_traffic(traffic: tuple[Traffic, ...]) -> int:
     found = 0
-    for part in traffic:
-        found |= _FAMILY_OF_PROTOCOL.get(part[0], BOTH)
+    for protocol, _, _ in traffic:
+        found |= _FAMILY_OF_PROTOCOL.get(protocol, BOTH)
     return found or BOTH
 
 

@@ -102,7 +102,7 @@ class Files:
                 self._unite(both, second)
                 return both
             case (Sequence(), Sequence()):
-                return Sequence(first.start_mark, first.end_mark, [*first.lines, *second.lines])
+                return Sequence(first.start_mark, first.end_mark, [*first.entries, *second.entries])
             case (Scalar(), Scalar()) if first.value == second.value:
                 return first
             case (Scalar(value="", style="" | None), Mapping() | Sequence()):

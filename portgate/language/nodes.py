@@ -8,6 +8,7 @@ Theory
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from yaml.events import ScalarEvent
@@ -46,18 +47,18 @@ class Mapping:
 
 
 class Sequence:
-    """**Shape** `lines` are the items as they were read, some of them perhaps folded into a Line."""
+    """**Shape** `entries` are the items as they were read, some of them perhaps not parsed."""
 
-    __slots__ = ("end_mark", "lines", "start_mark")
+    __slots__ = ("end_mark", "entries", "start_mark")
 
-    def __init__(self, start: Mark, end: Mark, lines: list[Node | Line]) -> None:
+    def __init__(self, start: Mark, end: Mark, entries: list[Node | Entry]) -> None:
         self.start_mark = start
         self.end_mark = end
-        self.lines = lines
+        self.entries = entries
 
     @property
     def items(self) -> list[Node]:
-        return [one.expanded() if isinstance(one, Line) else one for one in self.lines]
+        return [expanded(entry) for entry in self.entries]
 
 
 class Broken:
@@ -78,39 +79,68 @@ class Point(NamedTuple):
     column: int
 
 
-class Line:
-    """An entry of a list that fills a line: `- {port: 4242/tcp, from: 10.1.2.0/24}`, all of it plain words.
+_QUOTED = r"""(?<=")[^"]++|(?<=')[^']++"""
+BRACES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)""")
+LINES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)""")
 
-    **Units** `number` and the columns, that of the brace and that behind the other one, count from 0.
+
+class Entry:
+    """An entry of a list that did not have to be parsed: a mapping of keys to words.
+
+    **Shape** `text` begins at the first column and ends where the entry does; `pairs` finds the keys and words in it.
     """
 
-    __slots__ = ("column", "end_column", "file", "number", "words")
+    __slots__ = ("_pairs", "_text", "span", "words")
 
-    def __init__(self, file: str, number: int, column: int, end_column: int, words: dict[str, str]) -> None:
-        self.file = file
-        self.number = number
-        self.column = column
-        self.end_column = end_column
+    def __init__(self, words: dict[str, str], span: Span, text: str, pairs: re.Pattern[str]) -> None:
         self.words = words
+        self.span = span
+        self._text = text
+        self._pairs = pairs
 
-    def span(self) -> Span:
-        return Span(self.file, self.number + 1, self.column + 1, self.number + 1, self.end_column + 1)
+    @property
+    def start_mark(self) -> Mark:
+        return Point(self.span.file, self.span.line - 1, self.span.column - 1)
+
+    @property
+    def end_mark(self) -> Mark:
+        return Point(self.span.file, self.span.end_line - 1, self.span.end_column - 1)
 
     def expanded(self) -> Mapping:
         """The same as if it had been parsed."""
         pairs: dict[str, Pair] = {}
-        column = self.column + 1
-        for text, value in self.words.items():
-            behind = column + len(text) + 2
-            pairs[text] = self._scalar(text, column), self._scalar(value, behind)
-            column = behind + len(value) + 2
-        start, end = (Point(self.file, self.number, at) for at in (self.column, self.end_column))
-        return Mapping(start, end, pairs)
+        for number, line in enumerate(self._text.split("\n"), self.span.line - 1):
+            for match in self._pairs.finditer(line):
+                pairs[match["key"]] = self._scalar(number, match, "key"), self._scalar(number, match, "value")
+        return Mapping(self.start_mark, self.end_mark, pairs)
 
-    def _scalar(self, text: str, column: int) -> Scalar:
-        start, end = (Point(self.file, self.number, at) for at in (column, column + len(text)))
-        return Scalar(None, None, (True, False), text, start, end, "")
+    def _scalar(self, number: int, match: re.Match[str], group: str) -> Scalar:
+        start, end = match.span(group)
+        quote = match.string[start - 1]
+        style = quote if quote in "'\"" else ""
+        file, width = self.span.file, len(style)
+        first, behind = Point(file, number, start - width), Point(file, number, end + width)
+        return Scalar(None, None, (True, False), match[group], first, behind, style)
 
 
 Node = Scalar | Mapping | Sequence | Broken
 Pair = tuple[Scalar, Node]
+
+
+def expanded(item: Node | Entry) -> Node:
+    return item.expanded() if isinstance(item, Entry) else item
+
+
+def words_of(item: Node | Entry) -> dict[str, str]:
+    """What an entry says that is all words; empty for any other. A word alone is its port."""
+    if type(item) is Entry:
+        return item.words
+    if type(item) is Scalar:
+        return {"port": item.value}
+    words: dict[str, str] = {}
+    if type(item) is Mapping:
+        for key, (_, value) in item.pairs.items():
+            if type(value) is not Scalar or not value.value:
+                return {}
+            words[key] = value.value
+    return words

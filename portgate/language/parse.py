@@ -26,7 +26,7 @@ from yaml.events import (
 from portgate.core.diagnostics import Span
 from portgate.language.lines import Folded, fold
 from portgate.language.mistakes import Mark, Mistakes, Placed, Related, span_of
-from portgate.language.nodes import Broken, Line, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Entry, Mapping, Node, Pair, Scalar, Sequence
 from portgate.language.text import without_tabs
 
 
@@ -115,7 +115,7 @@ class _Stream(io.StringIO):
 
 
 class _Composer:
-    def __init__(self, text: str, file: str, mistakes: Mistakes, runs: dict[str, list[Line]] | None = None) -> None:
+    def __init__(self, text: str, file: str, mistakes: Mistakes, runs: dict[str, list[Entry]] | None = None) -> None:
         self.runs = dict(runs or {})
         self._next: Callable[[], Any] = Parser(_Stream(text, file)).get_event
         self._mistakes = mistakes
@@ -178,23 +178,23 @@ class _Composer:
         return Mapping(start.start_mark, key.end_mark if start.flow_style else value.end_mark, pairs)
 
     def _sequence(self, start: Any) -> Sequence:
-        items: list[Node | Line] = []
+        items: list[Node | Entry] = []
         next_event = self._next
         item: Any = start
         while (kind := type(event := next_event())) is not SequenceEndEvent:
             if kind is ScalarEvent and event.value in self.runs and (run := self._folded_at(event, start)):
                 items += run
-                item = run[-1].expanded()
+                item = run[-1]
                 continue
             item = self._node(event)
             items.append(item)
         return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, items)
 
-    def _folded_at(self, marker: Any, start: Any) -> list[Line]:
+    def _folded_at(self, marker: Any, start: Any) -> list[Entry]:
         """The run that a marker stands for; none if it isn't where that run was, or where no entries can be."""
         run = self.runs[marker.value]
-        place = marker.start_mark.line, marker.start_mark.column
-        if start.flow_style or self._depth == DEPTH or place != (run[0].number, run[0].column):
+        here = span_of(marker)[:3] == run[0].span[:3]
+        if start.flow_style or self._depth == DEPTH or not here:
             return []
         return self.runs.pop(marker.value)
 

@@ -9,7 +9,7 @@ from portgate.language import values
 from portgate.language.files import KINDS
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes
-from portgate.language.nodes import Broken, Line, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Entry, Mapping, Node, Pair, Scalar, Sequence
 
 T = TypeVar("T")
 
@@ -65,16 +65,12 @@ class Records:
             return []
         return [node]
 
-    def entries(self, pair: Pair | None) -> list[Node]:
-        """The items of what must be a list; none when nothing stands there."""
-        return [item.expanded() if isinstance(item, Line) else item for item in self.lines(pair)]
-
-    def lines(self, pair: Pair | None) -> list[Node | Line]:
-        """The same, with simple lines as they are."""
+    def entries(self, pair: Pair | None) -> list[Node | Entry]:
+        """The items of what must be a list, as they were read; none when nothing stands there."""
         if pair is None or is_null(pair[1]):
             return []
         if isinstance(pair[1], Sequence):
-            return pair[1].lines
+            return pair[1].entries
         self.expected("a list", pair[1], f"begin each entry of `{pair[0].value}` with `- `")
         return []
 

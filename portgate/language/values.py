@@ -6,7 +6,8 @@ import re
 from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
-from socket import AF_INET, inet_pton  # a pure function
+from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton  # a pure function
 
 from portgate.core.net import (
     ANY_ADDRESS,
@@ -26,6 +27,7 @@ from portgate.language.mistakes import MistakeError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)")
 _HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
+_HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
 _BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?")
 _NAME = re.compile(grammar.NAME_PATTERN)
 _ID = re.compile(grammar.ID_PATTERN)
@@ -130,12 +132,20 @@ def ipv4_prefix(text: str) -> Interval:
     return first, first | host
 
 
+def _ipv6_prefix(text: str) -> Interval:
+    """The same for IPv6."""
+    address, slash, length = text.partition("/")
+    first = int.from_bytes(inet_pton(AF_INET6, address), "big")
+    host = _HOST_BITS6[length] if slash else 0
+    if first & host:
+        raise ValueError(text)
+    return first, first | host
+
+
 def addresses(text: str) -> AddressSet:
     """An address, prefix or range."""
-    try:
-        return AddressSet((ipv4_prefix(text),), ())
-    except (OSError, ValueError, KeyError):
-        pass
+    with suppress(OSError, ValueError, KeyError):
+        return AddressSet((), (_ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),), ())
     try:
         family, interval = parse_prefix(text)
     except ValueError:
@@ -262,6 +272,7 @@ def identifier(text: str) -> str:
     return text
 
 
+@lru_cache
 def day(text: str) -> date:
     with suppress(ValueError):
         if _DATE.fullmatch(text):
@@ -271,6 +282,7 @@ def day(text: str) -> date:
     )
 
 
+@lru_cache
 def limit(text: str) -> Limit:
     match = _LIMIT.fullmatch(text)
     if match is None or int(match[1]) == 0 or (match[4] and int(match[4]) == 0):
@@ -291,8 +303,8 @@ def flag(text: str) -> bool:
 def prose(text: str) -> str:
     """Free text on one line."""
     line = " ".join(text.split())
-    hidden = next((character for character in line if character != " " and not character.isprintable()), None)
-    if hidden is not None:
+    if not line.isprintable():
+        hidden = next(character for character in line if not character.isprintable())
         raise MistakeError("PG112", f"it holds the character U+{ord(hidden):04X}", "remove it")
     return line
 
