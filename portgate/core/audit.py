@@ -212,10 +212,11 @@ class _View:
         yield from self._reaches(direct, self.outside(listener), _own_port(listener), lambda landing: landing is None)
         known = {PROTOCOL: listener.protocol}
         translated = self.space.restrict(self.live, known)
-        lands = partial(self._lands, listener)
+        lands = partial(self.lands, listener)
         yield from self._reaches(translated, self.from_others(listener), known, lands)
 
-    def _lands(self, listener: Listener, landing: Landing | None) -> bool:
+    def lands(self, listener: Listener, landing: Landing | None) -> bool:
+        """Whether translated packets reach the listener."""
         if landing is None or landing.port != listener.port:
             return False
         here = self.host.own(self.family)
@@ -292,38 +293,54 @@ def _blocked(exposure: Exposure, situation: Situation) -> Finding:
 
 
 def _against_policy(view: _View, listener: Listener, situation: Situation) -> Iterator[Finding]:
-    """Where the live rules and the policy disagree about a listener."""
-    if view.wanted is None:
-        return
-    space, within = view.space, view.outside(listener)
-    compared = space.choose(
-        within, space.compare(view.asked(view.live, listener), view.asked(view.wanted, listener)), space.true
-    )
+    """Where the live rules and the policy disagree about a listener: at its own port, then at others that lead to it."""
+    direct = _disagreements(view, listener, situation, _own_port(listener), view.outside(listener))
+    forwarded: Iterator[Finding] = iter(())
+    if any(view.lands(listener, answer_of(leaf).landing) for leaf in view.space.leaves(view.live)):
+        known, within = {PROTOCOL: listener.protocol}, view.from_others(listener)
+        forwarded = _disagreements(view, listener, situation, known, within, forwarded=True)
     seen: set[tuple[str, Place | None]] = set()
-    for leaf in sorted(space.leaves(compared), key=lambda leaf: str(leaf.value)):
-        finding = _disagreement(view, compared, leaf, listener, situation)
-        if finding is not None and (finding.code, finding.place) not in seen:
+    for finding in (*direct, *forwarded):
+        if (finding.code, finding.place) not in seen:
             seen.add((finding.code, finding.place))
             yield finding
 
 
+def _disagreements(
+    view: _View,
+    listener: Listener,
+    situation: Situation,
+    known: Mapping[int, int],
+    within: Diagram,
+    *,
+    forwarded: bool = False,
+) -> Iterator[Finding]:
+    """One for each way in which they disagree; of `forwarded` packets only about those that reach the listener."""
+    if view.wanted is None:
+        return
+    space = view.space
+    compared = space.compare(space.restrict(view.live, known), space.restrict(view.wanted, known))
+    compared = space.choose(within, compared, space.true)
+    for leaf in sorted(space.leaves(compared), key=lambda leaf: str(leaf.value)):
+        if isinstance(leaf.value, tuple):
+            live, wanted = leaf.value
+            packet = witness(space, view.family, compared, leaf, likely(view.host), known)
+            if not forwarded or view.lands(listener, live.landing):
+                yield from _disagreement(view, listener, situation, packet, live, wanted)
+
+
 def _disagreement(
-    view: _View, compared: Diagram, leaf: Diagram, listener: Listener, situation: Situation
-) -> Finding | None:
-    if not isinstance(leaf.value, tuple):
-        return None
-    live, wanted = leaf.value
-    packet = witness(view.space, view.family, compared, leaf, likely(view.host), _own_port(listener))
+    view: _View, listener: Listener, situation: Situation, packet: Packet | None, live: Answer, wanted: Answer
+) -> Iterator[Finding]:
     if live.fate is Fate.ACCEPT and wanted.fate in (Fate.DROP, Fate.REJECT):
         code = "PG604" if view.ours_agree else "PG602"
         detail = f"{_name(listener)} on {_port(listener)} can be reached by {packet}, which the policy does not allow"
-        return Finding(Diagnostic(code, detail), listener, packet, live.place)
+        yield Finding(Diagnostic(code, detail), listener, packet, live.place)
     if live.fate in (Fate.DROP, Fate.REJECT) and wanted.fate is Fate.ACCEPT and live.place is not None:
         if situation.live.containers[live.place.container].owned:
-            return None
+            return
         detail = f"the policy allows {packet}, and {_blame(situation.live, live.place)} drops it"
-        return Finding(Diagnostic("PG605", detail), listener, packet, live.place)
-    return None
+        yield Finding(Diagnostic("PG605", detail), listener, packet, live.place)
 
 
 def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
