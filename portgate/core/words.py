@@ -176,7 +176,9 @@ def _value_text(field: Field, part: Interval) -> str:
     if field in (Field.IIF, Field.OIF):
         return interface_pattern(part) or "others"
     names = _NAMES.get(field)
-    return _range_text(part) if names is None else ",".join(names(one) for one in range(part[0], part[1] + 1))
+    if names is None or part[1] - part[0] >= _MOST:
+        return _range_text(part)
+    return ",".join(names(one) for one in range(part[0], part[1] + 1))
 
 
 _NAMES: Mapping[Field, Callable[[int], str]] = {
