@@ -206,7 +206,7 @@ def understand(capture: Capture) -> Seen:
     known = [(backend, capture.of_kind(*backend.reading_kinds)) for backend in map(backends.get, backends.names())]
     read = [(backend, readings) for backend, readings in known if readings]
     if not read:
-        raise PortgateError(*errors(capture.notes), Diagnostic("PG424", "no rules of any firewall were read"))
+        raise PortgateError(*(errors(capture.notes) or [Diagnostic("PG424", "no rules of any firewall were read")]))
     containers = tuple(one for backend, readings in read for one in backend.parse(readings).containers)
     return Seen(capture, Ruleset(containers), parse(capture.readings), *_place(capture))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portgate.report.text import Style, coloured, escape, plain, table, width
+from portgate.report.text import Style, coloured, escape, folded, plain, table, width
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,23 @@ def test_width_counts_cells() -> None:
     assert width("abc") == 3
     assert width("日本") == 4
     assert width("e\u0301") == 1
+
+
+ROWS = [["tcp", "a text that is longer than its column can be on this terminal", "x"]]
+
+
+@pytest.mark.parametrize("room", [30, 40, 60])
+def test_a_table_fits_the_terminal_and_loses_no_word(room: int) -> None:
+    lines = list(table(["PROTO", "TEXT", "END"], ROWS, room=room))
+    assert max(map(width, lines)) <= room
+    column = [line[lines[0].index("TEXT") : lines[0].index("END")] for line in lines[1:]]
+    assert " ".join(" ".join(column).split()) == ROWS[0][1]
+
+
+def test_a_table_without_a_terminal_is_as_wide_as_it_is() -> None:
+    assert len(list(table(["PROTO", "TEXT", "END"], ROWS))) == 2
+
+
+def test_a_long_line_goes_on_below_with_a_deeper_indent() -> None:
+    assert folded("  + one two three", 12) == ["  + one two", "      three"]
+    assert folded("  + one", 12) == ["  + one"]
