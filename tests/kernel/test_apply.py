@@ -77,9 +77,13 @@ def test_many_applies_at_once_leave_one_of_the_policies_and_that_whole(sandbox: 
         apply(sandbox, tmp_path, name)
         alone[table(sandbox)] = name
     assert len(alone) == len(POLICIES)
+    sandbox.run(["nft", "-f", "-"], nft.ruleset(Random(4)))
+    before = foreign(sandbox)
+    assert before
     commands = [command(tmp_path, name) for name in POLICIES for _ in range(AT_ONCE // len(POLICIES))]
     running = [sandbox.start(argv, env=environment) for argv, environment in commands]
     statuses = [process.wait(60) for process in running]
     assert table(sandbox) in alone
+    assert foreign(sandbox) == before
     assert statuses.count(0) >= 1, statuses
     assert set(statuses) <= {0, 3}, statuses
