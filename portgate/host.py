@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from portgate import backends
-from portgate.core import sessions
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -64,9 +63,10 @@ def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -
 def kinds() -> tuple[str, ...]:
     """What `from_files` understands: the readings of every backend and of every source of sockets."""
     from portgate import sockets
+    from portgate.core.sessions import KIND
 
     rules = (kind for name in backends.names() for kind in backends.get(name).reading_kinds)
-    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl", sessions.KIND]))
+    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl", KIND]))
 
 
 def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:

@@ -177,6 +177,30 @@ def parse_prefix(text: str) -> tuple[Family, Interval]:
     return family, (first, first | host)
 
 
+def ipv4_prefix(text: str) -> Interval:
+    """The commonest forms, an address and a prefix, quickly. Errors: OSError, ValueError or KeyError for anything else."""
+    address, slash, length = text.partition("/")
+    first = int.from_bytes(inet_pton(AF_INET, address), "big")
+    host = _HOST_BITS[length] if slash else 0
+    if first & host:
+        raise ValueError(text)
+    return first, first | host
+
+
+def ipv6_prefix(text: str) -> Interval:
+    """The same for IPv6."""
+    address, slash, length = text.partition("/")
+    first = int.from_bytes(inet_pton(AF_INET6, address), "big")
+    host = _HOST_BITS6[length] if slash else 0
+    if first & host:
+        raise ValueError(text)
+    return first, first | host
+
+
+_HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
+_HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
+
+
 def format_address(family: Family, value: int) -> str:
     """As the standard library writes it; RFC 5952 for IPv6."""
     kind = AF_INET if family is Family.IPV4 else AF_INET6

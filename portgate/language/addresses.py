@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from portgate.core.diagnostics import Span
-from portgate.core.net import AddressSet, Family, Interval, normalize, parse_prefix
+from portgate.core.net import AddressSet, Family, Interval, ipv4_prefix, normalize, parse_prefix
 from portgate.language import values
 from portgate.language.mistakes import Mistakes
 
@@ -28,7 +28,7 @@ def read_lines(text: str, file: str, mistakes: Mistakes) -> AddressSet:
     for start in range(0, len(lines), BLOCK):
         block = lines[start : start + BLOCK]
         try:
-            v4 += list(map(values.ipv4_prefix, block))  # all of the block, or nothing
+            v4 += list(map(ipv4_prefix, block))  # all of the block, or nothing
         except (OSError, ValueError, KeyError):
             wrong += (start + offset for offset in _any_lines(block, v4, v6))
     _report(wrong, lines, file, mistakes)

@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_pton  # a pure function
 
 from portgate.core.net import (
     ANY_ADDRESS,
@@ -15,9 +14,10 @@ from portgate.core.net import (
     PROTOCOLS,
     AddressSet,
     Family,
-    Interval,
     format_interval,
     interface_interval,
+    ipv4_prefix,
+    ipv6_prefix,
     parse_address,
     parse_prefix,
 )
@@ -26,8 +26,6 @@ from portgate.language import grammar
 from portgate.language.mistakes import MistakeError
 
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)")
-_HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
-_HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
 _BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?")
 _NAME = re.compile(grammar.NAME_PATTERN)
 _ID = re.compile(grammar.ID_PATTERN)
@@ -38,6 +36,7 @@ _NETMASK = re.compile(r"([0-9.]+)/([0-9]+\.[0-9.]+)")
 
 _PORT_NUMBERS = {name: PROTOCOLS[name] for name in grammar.PORT_PROTOCOL_NAMES}
 RESERVED = frozenset({"any"})
+_ALL = frozenset({"any", "all", "*"})
 
 
 def shown(text: str) -> str:
@@ -64,13 +63,20 @@ def port(text: str) -> Traffic | None:
     return Traffic(number, low, high)
 
 
+def means_no_service(text: str) -> bool:
+    """Not even a misspelt one."""
+    return text in _ALL or text in PROTOCOLS
+
+
 def no_port(text: str) -> MistakeError:
     """Why a text that is neither a port nor a known service is no port."""
     match = _BARE_PORT.fullmatch(text)
     if match is None:
         remedy = "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
-        if text in ("any", "all", "*"):
+        if text in _ALL:
             remedy = "leave `port` out to mean all traffic, or write `proto: tcp` for all of TCP"
+        elif text in PROTOCOLS:
+            remedy = f"write `proto: {text}` for all of this protocol"
         return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", remedy)
     first, last = match[1], match[2] or match[1]
     if _is_port(first) and _is_port(last) and int(first) <= int(last):
@@ -114,38 +120,20 @@ def protocol(text: str) -> Traffic:
         return Traffic(PROTOCOLS[text])
     if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255:
         return Traffic(int(text))
-    near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1)
+    near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1, cutoff=0.7)
     remedy = f"did you mean `{near[0]}`?" if near else "give its number, 0 to 255"
+    if text in _ALL:
+        remedy = "leave `proto` out to mean all traffic"
     raise MistakeError("PG212", f"{shown(text)} is not a protocol", remedy)
 
 
 # ------------------------------------------------------------------ addresses and interfaces
 
 
-def ipv4_prefix(text: str) -> Interval:
-    """The commonest form of all, quickly. Errors: OSError, ValueError or KeyError when it is anything else."""
-    address, slash, length = text.partition("/")
-    first = int.from_bytes(inet_pton(AF_INET, address), "big")
-    host = _HOST_BITS[length] if slash else 0
-    if first & host:
-        raise ValueError(text)
-    return first, first | host
-
-
-def _ipv6_prefix(text: str) -> Interval:
-    """The same for IPv6."""
-    address, slash, length = text.partition("/")
-    first = int.from_bytes(inet_pton(AF_INET6, address), "big")
-    host = _HOST_BITS6[length] if slash else 0
-    if first & host:
-        raise ValueError(text)
-    return first, first | host
-
-
 def addresses(text: str) -> AddressSet:
     """An address, prefix or range."""
     with suppress(OSError, ValueError, KeyError):
-        return AddressSet((), (_ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),), ())
+        return AddressSet((), (ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),), ())
     try:
         family, interval = parse_prefix(text)
     except ValueError:
@@ -166,7 +154,7 @@ def _host_bits(text: str) -> MistakeError | None:
     address, _, length = text.partition("/")
     try:
         family, value = parse_address(address)
-        host = (1 << family.bits - int(length)) - 1 if len(length) <= 3 and length.isascii() else -1
+        host = (1 << family.bits - int(length)) - 1 if len(length) <= 3 and length.isdigit() else -1
     except ValueError:
         return None
     if host < 0 or not value & host:
@@ -233,14 +221,24 @@ def target(text: str) -> tuple[AddressSet | None, int | None]:
         raise _no_target(text) from None
     if match and (family is Family.IPV6) != (match["v6"] is not None):
         raise _no_target(text)
+    if not _can_be_reached(family, value):
+        raise _no_target(text)
     one = ((value, value),)
     found = AddressSet(one, ()) if family is Family.IPV4 else AddressSet((), one)
     return found, _port_number(match["port"]) if match else None
 
 
+def _can_be_reached(family: Family, value: int) -> bool:
+    """Not for the unspecified address, loopback, multicast and broadcast, where no forwarded packet can go."""
+    first = value >> family.bits - 8
+    if family is Family.IPV6:
+        return value > 1 and first != 0xFF
+    return first not in (0, 127) and first < 224
+
+
 def _no_target(text: str) -> MistakeError:
     host, _, digits = text.rpartition(":")
-    remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or an address"
+    remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or the address of another host"
     if text.count("/") == 1 and _PORT.fullmatch(text):
         remedy = f"the protocol is that of `port`: write `{text.partition('/')[0]}`"
     elif host.count(":") > 1 and digits.isdigit():

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from portgate.backends.nftables.tokens import value
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
-from portgate.core.net import Interval, parse_prefix
+from portgate.core.net import Family, Interval, ipv4_prefix, ipv6_prefix, parse_prefix
 from portgate.core.ruleset import Element
 
 MARKER = "\ue000"
@@ -76,10 +76,18 @@ def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
 
 
 def _addresses(bits: int, texts: Sequence[str]) -> Sequence[Interval]:
+    quick = ipv4_prefix if bits == Family.IPV4.bits else ipv6_prefix
     try:
-        families, intervals = zip(*map(parse_prefix, texts), strict=True)
+        return list(map(quick, texts))
+    except (OSError, ValueError, KeyError):
+        return [_address(bits, one) for one in texts]
+
+
+def _address(bits: int, text: str) -> Interval:
+    try:
+        family, interval = parse_prefix(text)
     except ValueError:
         raise NotUnderstoodError("not an address of this family") from None
-    if any(one.bits != bits for one in {*families}):
+    if family.bits != bits:
         raise NotUnderstoodError("not an address of this family")
-    return intervals
+    return interval
