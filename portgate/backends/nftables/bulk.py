@@ -72,6 +72,8 @@ def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
     if kind.bits:
         return _addresses(kind.bits, texts)
     known = {text: kind.interval(value(text)) for text in {*texts}}
+    if any(first > last for first, last in known.values()):
+        raise NotUnderstoodError("a value that no packet has")
     return [known[text] for text in texts]
 
 

@@ -29,7 +29,7 @@ def named_set(body: Mapping[str, object], family: str, dynamic: bool) -> NamedSe
     return NamedSet(
         str(body.get("name")),
         fields,
-        _disjoint([one for one in elements if not values.is_empty(one.box)]),
+        _disjoint(elements),
         dynamic,
         comment if isinstance(comment, str) else "",
         ("timeout" in body or "timeout" in values.as_list(body.get("flags"))) and not dynamic,
@@ -70,7 +70,10 @@ def key_types(written: object, family: str) -> tuple[tuple[Field, ...], tuple[Da
 
 
 def _elements(types: tuple[DataType, ...], item: object) -> Iterable[Element]:
-    return bulk.elements(types, item) if isinstance(item, bulk.Run) else (_element(types, item),)
+    if isinstance(item, bulk.Run):
+        return bulk.elements(types, item)
+    one = _element(types, item)
+    return () if values.is_empty(one.box) else (one,)
 
 
 def _element(types: tuple[DataType, ...], item: object) -> Element:
