@@ -13,7 +13,7 @@ from portgate.language import grammar, identity, values
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Entry, Node, Pair, Scalar, Sequence, expanded, words_of
+from portgate.language.nodes import Entry, Node, Pair, Scalar, expanded, words_of
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -121,9 +121,7 @@ class Entries:
         if fields is None:
             return None
         if _MATCH_KEYS.isdisjoint(fields):
-            self._mistakes.add(
-                "PG221", "it has neither `port` nor `proto`, `from` or `to`", node, "say what it is about"
-            )
+            self._report_nothing_said(node, fields)
             return None
         traffic = self._traffic(fields)
         sources = self._peers.optional(fields, "from")
@@ -181,7 +179,8 @@ class Entries:
         if type(node) is Scalar:
             return self._records.scalar(node, self._names.traffic) or ()
         found = self._records.scalars(pair, self._names.traffic)
-        self._check_not_empty(node, may_be_empty)
+        if not may_be_empty:
+            self._records.not_empty(node)
         return tuple(dict.fromkeys(one for part in found for one in part))
 
     def _protocols(self, fields: Fields) -> tuple[Traffic, ...]:
@@ -189,12 +188,8 @@ class Entries:
         if "port" in fields:
             remedy = "write the protocol behind the port (`53/udp`), and remove `proto`"
             self._mistakes.add("PG213", "`port` says its protocol itself", pair[0], remedy)
-        self._check_not_empty(pair[1])
+        self._records.not_empty(pair[1])
         return tuple(dict.fromkeys(self._records.scalars(pair, values.protocol)))
-
-    def _check_not_empty(self, node: Node, may_be_empty: bool = False) -> None:
-        if isinstance(node, Sequence) and not node.items and not may_be_empty:
-            self._mistakes.add("PG217", "an empty list matches nothing", node, "list something, or remove the entry")
 
     def _properties(self, fields: Fields) -> dict[str, Any]:
         """What a grant has beside what it matches, as far as it is written and right."""
@@ -233,6 +228,12 @@ class Entries:
         return f"{name}-{count}"
 
     # ---- what can't be meant
+
+    def _report_nothing_said(self, node: Node, fields: Fields) -> None:
+        """Unless a key is unknown, which is reported and may be the one that says it."""
+        if fields.keys() <= grammar.GRANT.names:
+            detail = "it has neither `port` nor `proto`, `from` or `to`"
+            self._mistakes.add("PG221", detail, node, "say what it is about")
 
     def _check_place(self, fields: Fields, place: Place, here: Peers) -> None:
         if place.blocks and "limit" in fields:

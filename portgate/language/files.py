@@ -123,7 +123,7 @@ def relative(entry: Scalar) -> str:
 
 
 def _entries(pair: Pair | None) -> list[Node]:
-    if pair is None:
+    if pair is None or (isinstance(pair[1], Scalar) and not pair[1].value):
         return []
     return pair[1].items if isinstance(pair[1], Sequence) else [pair[1]]
 

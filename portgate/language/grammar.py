@@ -104,8 +104,8 @@ ADDRESS = Text(r"[0-9A-Za-z:][0-9A-Za-z:./_-]*")
 EXCEPTION = Record(
     "exception",
     (
-        Key("any", Many(ADDRESS, or_one=True), "from any of these names and addresses", required=True),
-        Key("except", Many(ADDRESS, or_one=True), "but not from these addresses", required=True),
+        Key("any", Many(ADDRESS, or_one=True), "from any of these names and addresses", required=True, example="any"),
+        Key("except", Many(ADDRESS, or_one=True), "but not from these addresses", required=True, example="192.0.2.1"),
     ),
 )
 PEER = Either((ADDRESS, EXCEPTION))
@@ -117,7 +117,12 @@ ADDRESS_ITEM = Either((ADDRESS, ADDRESS_FILE))
 ZONE = Record(
     "zone",
     (
-        Key("interfaces", Many(Text(r"[^\s/'\"]{1,15}\*?"), or_one=True), "arriving through one of these interfaces"),
+        Key(
+            "interfaces",
+            Many(Text(r"[^\s/'\"]{1,15}\*?"), or_one=True),
+            "arriving through one of these interfaces",
+            example="eth1",
+        ),
         Key("sources", Many(ADDRESS, or_one=True), "coming from one of these addresses"),
     ),
 )
@@ -165,7 +170,7 @@ FORWARD = Record(
 EXPECTATION = Record(
     "expectation",
     (
-        Key("port", PORTS, "packets to these ports"),
+        Key("port", PORTS, "packets to these ports", example="ssh, is: accepted"),
         Key("proto", PROTOCOLS, "packets of these protocols"),
         _FROM,
         Key("to", PEERS, "to these destinations"),

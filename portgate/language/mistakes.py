@@ -95,7 +95,8 @@ class Mistakes:
         self._suggested += 1
         if self._suggested > SUGGESTIONS:
             return None
-        near = get_close_matches(text[:64], list(known), n=1, cutoff=0.6)
+        names = list(known)
+        near = [name for name in names if name == text.lower()] or get_close_matches(text[:64], names, n=1, cutoff=0.7)
         return f"{DID_YOU_MEAN} `{near[0]}`?" if near else None
 
     def found(self, order: list[str]) -> tuple[Diagnostic, ...]:

@@ -84,7 +84,9 @@ class Names:
             return Peer(name=name)
         interfaces = tuple(self._records.scalars(fields.get("interfaces"), values.interface))
         sources = fields.get("sources")
-        if not interfaces and sources is None and "interfaces" not in fields:
+        if "interfaces" in fields:
+            self._records.not_empty(fields["interfaces"][1])
+        if not fields:
             self._mistakes.add("PG109", "a zone without `interfaces` and `sources` is nowhere", node, "add one of them")
         return Peer(interfaces, self._union(sources) if sources else None, name)
 
@@ -99,7 +101,8 @@ class Names:
         """All items of a definition together; a single named set stays the same object."""
         parts = [self._part(item) for item in self._records.items(pair)]
         if isinstance(pair[1], Sequence) and not parts:
-            self._mistakes.add("PG224", f"{values.shown(pair[0].value)} lists nothing", pair[1])
+            detail = f"{values.shown(pair[0].value)} lists nothing"
+            self._mistakes.add("PG224", detail, pair[1], "list an address, or remove it")
         if len(parts) == 1:
             return parts[0]
         v4 = normalize(interval for part in parts for interval in part.v4)
@@ -120,6 +123,8 @@ class Names:
     def _named_set(self, name: str) -> AddressSet:
         if name in self._zones:
             raise MistakeError("PG222", f"{values.shown(name)} is a zone, not an address set", "name an address set")
+        if name in values.RESERVED:
+            raise MistakeError("PG222", f"{values.shown(name)} is not an address set", "write `0.0.0.0/0` and `::/0`")
         if name not in self._sets:
             raise self._unknown_peer(name)
         self._guard(name)
@@ -158,7 +163,7 @@ class Names:
         if self._mistakes.count > before:
             self._files.sources[path] = text
         elif not found:
-            self._mistakes.add("PG224", f"`{path}` holds no address", entry)
+            self._mistakes.add("PG224", f"`{path}` holds no address", entry, "add one, or remove the file")
         return found
 
     # ---- services
@@ -176,12 +181,16 @@ class Names:
         if name not in self._traffic:
             self._open.append(name)
             parts = self._records.scalars(self._services[name], self.traffic)
+            self._records.not_empty(self._services[name][1])
             self._open.pop()
             self._traffic[name] = tuple(dict.fromkeys(one for part in parts for one in part))
         return self._traffic[name]
 
     def _unknown_service(self, text: str) -> MistakeError:
-        if not values.looks_like_name(text) or text in values.RESERVED:
+        name, slash, _ = text.partition("/")
+        if slash and (name in self._services or services.lookup(name)):
+            return MistakeError("PG201", f"{values.shown(name)} says its protocol itself", f"write `{name}`")
+        if not values.looks_like_name(text) or values.means_no_service(text):
             return values.no_port(text)
         known = [*self._services, *services.by_name()]
         remedy = self._mistakes.suggest(text, known) or "define it under `services`, or write `80/tcp`"

@@ -65,7 +65,7 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
             root = _Composer(text, file, found).document()
         except yaml.MarkedYAMLError as error:
             first, last = _offending_lines(error, lines)
-            if _opened_at(error) or first != last_cut + 1:
+            if first != last_cut + 1 or not _may_follow(error):
                 _report_syntax(error, lines, file, mistakes)
             mistakes.damaged = True
             lines[first : last + 1] = [""] * (last + 1 - first)
@@ -75,7 +75,7 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
             mistakes.add("PG104", str(error), Span(file, 1, 1, 1, 1))
             return None
         except _TooDeepError as error:
-            mistakes.add("PG111", f"more than {DEPTH} levels", error.place)
+            mistakes.add("PG111", f"more than {DEPTH} levels", error.place, "remove some of the brackets")
             mistakes.damaged = True
             return None
         else:
@@ -213,11 +213,13 @@ _REMEDIES = (
     ("',' or '}'", "close the brace, and part its entries with commas"),
     ("',' or ']'", "close the bracket, and part its items with commas"),
     ("mapping values are not allowed", "quote a value that holds `: `, or put the key on a line of its own"),
+    ("escape", "write a backslash in single quotes, or twice in double quotes"),
     ("quoted scalar", "close the quote"),
     ("could not find expected ':'", "write `key: value`, with a space after the colon"),
     ("cannot start any token", "quote a value that begins with this character"),
     ("alphabetic or numeric", 'quote a value that begins with `*` or `&`: "*"'),
-    ("escape", "write a backslash in single quotes, or twice in double quotes"),
+    ("scanning a tag", "quote a value that begins with `!`"),
+    ("unexpected ':'", "quote a value that holds colons"),
 )
 
 
@@ -227,6 +229,11 @@ def _opened_at(error: yaml.MarkedYAMLError) -> Mark | None:
     if context is None or problem is None or context.line >= problem.line:
         return None
     return context if "flow" in str(error.context) or "quoted" in str(error.context) else None
+
+
+def _may_follow(error: yaml.MarkedYAMLError) -> bool:
+    """Whether the lines left out just above may be all that is wrong here: only indentation depends on them."""
+    return "block" in str(error.context) and not _opened_at(error)
 
 
 def _place(error: yaml.MarkedYAMLError, lines: list[str], file: str) -> Span:
@@ -246,7 +253,14 @@ def _report_syntax(error: yaml.MarkedYAMLError, lines: list[str], file: str, mis
     if _opened_at(error) and mark and mark.line < len(lines):
         column = min(mark.column, len(lines[mark.line])) + 1
         related = ((Span(file, mark.line + 1, column, mark.line + 1, column), "noticed here"),)
-    mistakes.add("PG104", told, _place(error, lines, file), remedy, related)
+    place = _place(error, lines, file)
+    character = lines[place.line - 1][place.column - 1 : place.column]
+    if character == "\t":
+        mistakes.add("PG105", "there is a tab behind the dash or colon", place, "write a space")
+        return
+    if character == ":" and "flow" in told:
+        remedy = "quote a value that holds `: `"
+    mistakes.add("PG104", told, place, remedy, related)
 
 
 def _offending_lines(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, int]:

@@ -71,14 +71,18 @@ class PeerReader:
             return ANYBODY
         base = self.read(fields["any"]) or (Peer(),)
         excepted = self._excepted(fields["except"])
-        rest = [Peer(peer.interfaces, (peer.addresses or ANY_ADDRESS) - excepted) for peer in base]
+        whole = [ANY_ADDRESS if peer.addresses is None else peer.addresses for peer in base]
+        rest = [Peer(peer.interfaces, addresses - excepted) for peer, addresses in zip(base, whole, strict=True)]
         left = tuple(peer for peer in rest if peer.addresses)
-        if not left and excepted:
+        if any(whole) and not left:
             self._mistakes.add("PG217", "the exception takes every address away", node, "narrow `except`")
-        return left
+        return left or (Peer(addresses=NOBODY),)
 
     def _excepted(self, pair: Pair) -> AddressSet:
+        before = self._mistakes.count
         peers = self.read(pair)
+        if peers == ANYBODY:
+            return ANY_ADDRESS if self._mistakes.count == before else NOBODY
         if any(peer.interfaces for peer in peers):
             self._mistakes.add("PG222", "only addresses can be excepted, not interfaces", pair[1], "name addresses")
         found = NOBODY

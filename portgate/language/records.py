@@ -28,6 +28,10 @@ class Records:
         if isinstance(node, Broken) or (self._mistakes.damaged and is_null(node)):
             return
         found = "nothing" if is_null(node) else KINDS[type(node)]
+        if remedy is None:
+            remedy = (
+                "write one, or remove the entry" if is_null(node) else "write one value, without brackets or braces"
+            )
         self._mistakes.add("PG108", f"expected {what}, found {found}", node, remedy)
 
     def fields(self, node: Node, record: Record) -> dict[str, Pair] | None:
@@ -73,6 +77,11 @@ class Records:
             return pair[1].entries
         self.expected("a list", pair[1], f"begin each entry of `{pair[0].value}` with `- `")
         return []
+
+    def not_empty(self, node: Node) -> None:
+        """Reports an empty list: that nothing is listed must never come to mean everything."""
+        if isinstance(node, Sequence) and not node.entries:
+            self._mistakes.add("PG217", "an empty list matches nothing", node, "list something, or remove the entry")
 
     def scalars(self, pair: Pair | None, convert: Callable[[str], T]) -> list[T]:
         """Every item converted; what is wrong is reported and left out."""
@@ -124,7 +133,10 @@ class Records:
 
     def _report_unknown(self, node: Mapping, record: Record) -> None:
         known = ", ".join(key.name for key in record.keys)
-        for text, (key, _) in node.pairs.items():
-            if text not in record.names:
+        for text, (key, value) in node.pairs.items():
+            name, _, rest = text.partition(":")
+            if text not in record.names and not (text == "<<" and isinstance(value, Broken)):
                 remedy = self._mistakes.suggest(text, record.names) or f"the keys here are {known}"
+                if name in record.names:
+                    remedy = f"write `{name}: {rest.strip()}`, with a space behind the colon"
                 self._mistakes.add("PG107", f"{values.shown(text)} is not a key of {record.title}", key, remedy)

@@ -24,6 +24,10 @@ def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None
         start = Span(file, 1, 1, 1, 1)
         mistakes.add("PG102", f"the file has {len(data):,} bytes, the limit is {limit:,}", start)
         return None
+    if _looks_like_utf16(data):
+        mistakes.add("PG103", "the file looks like UTF-16", Span(file, 1, 1, 1, 1), "save the file as UTF-8")
+        mistakes.damaged = True
+        return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -37,12 +41,15 @@ def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None
     return _without_deceiving(text, pattern, file, mistakes) if pattern.search(text) else text
 
 
+def _looks_like_utf16(data: bytes) -> bool:
+    """By its byte order mark, or by a first character that has a zero byte."""
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(data) > 1 and (data[0] == 0) != (data[1] == 0))
+
+
 def _report_encoding(data: bytes, error: UnicodeDecodeError, file: str, mistakes: Mistakes) -> None:
     before = data[: error.start].decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
     place = _span(before + "?", len(before), 1, file)
     detail = f"the byte 0x{data[error.start]:02x} is not UTF-8"
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        detail = "the file looks like UTF-16"
     mistakes.add("PG103", detail, place, "save the file as UTF-8")
     mistakes.damaged = True
 
