@@ -30,6 +30,11 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """A day of the calendar, written year-month-day."""
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """One of these words."""
 
@@ -93,7 +98,7 @@ class Record:
         return frozenset(key.name for key in self.keys if key.required)
 
 
-Shape = Text | Word | Flag | Number | Many | Named | Either | Record
+Shape = Text | Day | Word | Flag | Number | Many | Named | Either | Record
 
 FREE = Text()
 PORT = Text(rf"{PORT_PATTERN}|{SERVICE_PATTERN}")
@@ -131,7 +136,7 @@ _ABOUT = (
     Key("id", Text(ID_PATTERN), "stable name of the entry in the host's rules; derived from its content when absent"),
     Key("note", FREE, "why the entry exists"),
     Key("owner", FREE, "who answers for it"),
-    Key("expires", Text(DATE_PATTERN), "last day on which it holds"),
+    Key("expires", Day(), "last day on which it holds"),
     Key("log", Flag(), "log each new connection that it decides"),
 )
 _FROM = Key("from", PEERS, "sources: a zone, an address set, an address, `any`, or a list of them")

@@ -10,12 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from portgate.language import grammar
-from portgate.language.grammar import Either, Flag, Many, Named, Number, Record, Shape, Text, Word
+from portgate.language.grammar import Day, Either, Flag, Many, Named, Number, Record, Shape, Text, Word
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _PLAIN = ["string", "number", "boolean"]
 """Free text: `name: 1984` is a number to YAML."""
+_NOT_TEXT = ["number", "boolean", "array", "object", "null"]
+"""A day is text, or for a reader of YAML 1.1 a date, which has no type in JSON."""
 
 
 def schema() -> dict[str, Any]:
@@ -31,6 +33,8 @@ def _shape(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
             return {"type": _PLAIN}
         case Text(pattern):
             return {"type": "string", "pattern": f"^(?:{pattern})$"}
+        case Day():
+            return {"pattern": f"^(?:{grammar.DATE_PATTERN})$", "not": {"type": _NOT_TEXT}}
         case Word(words):
             return {"enum": list(words)}
         case Flag():

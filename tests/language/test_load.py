@@ -103,6 +103,14 @@ def test_an_exception_is_taken_from_every_source() -> None:
     )
 
 
+def test_an_exception_from_an_empty_set_is_nobody() -> None:
+    """Not everybody but the exception, and not everybody."""
+    entries = "{port: ssh, from: {any: nobody, except: 10.0.0.1}}", "{port: ssh, from: {any: nobody, except: nobody}}"
+    text = "addresses: {nobody: {file: list}}\ninbound: {allow: [" + ", ".join(entries) + "]}"
+
+    assert [grant.sources for grant in policy(text, list="").inbound.allow] == [(Peer((), AddressSet()),)] * 2
+
+
 def test_a_named_set_is_one_shared_object() -> None:
     found = policy(
         "addresses: {a: {file: list}, same: [a]}\nzones: {z: {sources: a}}\n"
@@ -263,6 +271,16 @@ def test_zones_and_services_of_two_files_are_united() -> None:
 
     assert grant.sources == (Peer(("eth1", "eth2"), AddressSet.of("10.0.0.0/8"), "lan"),)
     assert grant.traffic == (Traffic(6, 80, 80), Traffic(6, 81, 81))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf16_is_one_mistake(encoding: str) -> None:
+    assert codes("portgate: 1\ninbound: {allow: [ssh]}\n".encode(encoding)) == ["PG103"]
+    assert codes("portgate: 1\naddresses: {a: {file: list}}", list="192.0.2.1\n".encode(encoding)) == ["PG103"]
+
+
+def test_an_include_with_nothing_behind_it_includes_nothing() -> None:
+    assert policy("include:\ninbound: {allow: [ssh]}").files == ("policy.yaml",)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfep\x00o\x00", b"portgate: 1\nname: \xe9t\xe9\n", b"\x80"])

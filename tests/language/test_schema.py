@@ -39,6 +39,14 @@ def typed(text: str) -> Any:
     return yaml.load(text, Yaml12)
 
 
+def test_a_reader_that_makes_dates_of_days_finds_the_policies_right() -> None:
+    validator = jsonschema.Draft202012Validator(schema())
+    texts = [path.read_text() for path in POLICIES]
+
+    assert any("expires: 2" in text for text in texts)
+    assert all(validator.is_valid(yaml.safe_load(text)) for text in texts)
+
+
 def accepts(text: str) -> bool:
     return jsonschema.Draft202012Validator(schema()).is_valid(typed(text))
 
