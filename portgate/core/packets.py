@@ -517,14 +517,22 @@ def _brief(values: Intervals, possible: Intervals | None) -> Intervals:
 _WIDEN_ORDER = (SRC, IIF, OIF, DST, SPORT, TCP_FLAGS, ICMP_CODE, CT_STATE, ICMP_TYPE, DPORT, PROTOCOL)
 
 
+_NAMED = frozenset((PROTOCOL, DPORT, ICMP_TYPE))
+
+
 def _widen(
     diagram: Diagram, leaf: Diagram, cube: Mapping[int, Intervals], highest: Mapping[int, int]
 ) -> dict[int, Intervals]:
-    """The cube, each level in turn made as wide as the set allows; levels that become free are left out."""
+    """The cube, each level in turn made as wide as the set allows; levels that become free are left out.
+
+    Ports and protocols are not widened to longer lists: people look for `tcp 22 from ...`, even if 80 is open to all.
+    """
     wide = dict(cube)
     for level in _WIDEN_ORDER:
         if level in wide:
-            wide[level] = widest(diagram, leaf, wide, level, highest)
+            widened = widest(diagram, leaf, wide, level, highest)
+            if level not in _NAMED or len(widened) <= len(cube[level]):
+                wide[level] = widened
             if wide[level] == ((0, highest[level]),):
                 del wide[level]
     return wide
