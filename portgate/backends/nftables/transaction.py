@@ -180,7 +180,7 @@ def words(rule: Rule) -> str:
 
 
 def _changed_elements(old: NamedSet, new: NamedSet) -> Iterator[str]:
-    if new.dynamic:
+    if new.dynamic or old.elements == new.elements:
         return
     wanted, present = frozenset(new.elements), frozenset(old.elements)
     come = [one for one in new.elements if one not in present]
