@@ -2,7 +2,8 @@
 
 Run as root: `python benchmarks/bench_commands.py [--sizes N,N] [--rounds N]`. It works in a network namespace of its own.
 Entry i of every policy is "tcp port P(i) from 10.x.y.0/24". Whole processes are timed, from exec to exit, with their output
-thrown away; the table shows medians, the ratio to the first row, and the largest memory of any process.
+thrown away; the table shows medians, also of processor time, which what else runs here disturbs less, ratios to the first row, and the
+largest memory of any process.
 A tool that is not installed is left out, and said.
 """
 
@@ -49,9 +50,10 @@ class Tool(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """**Units** milliseconds; MiB."""
+    """**Units** milliseconds from exec to exit, and of processor time; MiB."""
 
     time: float
+    processor: float
     memory: float
 
 
@@ -254,15 +256,20 @@ def run(command: Iterable[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode > 1:  # 1 is a difference or a finding
         raise SystemExit(f"{command}: {complaint.decode(errors='replace')}")
-    return Cost(spent, used.ru_maxrss / 1024)
+    return Cost(spent, 1000 * (used.ru_utime + used.ru_stime), used.ru_maxrss / 1024)
 
 
 def _show(title: str, costs: dict[str, list[Cost]]) -> None:
-    print(f"\n{title}, median of {len(next(iter(costs.values())))}")
-    medians = {name: _median(found) for name, found in costs.items()}
-    first = next(iter(medians.values()))
-    for name, median in medians.items():
-        print(f"  {name:<28} {median:9.1f} ms  {median / first:7.2f}  {_memory(costs[name]):6.0f} MiB")
+    print(f"\n{title}, median of {len(next(iter(costs.values())))}; milliseconds, ratio; of processor time, ratio")
+    first = next(iter(costs.values()))
+    for name, found in costs.items():
+        time, ratio = _median(found), _median(found) / _median(first)
+        busy, busy_ratio = _processor(found), _processor(found) / _processor(first)
+        print(f"  {name:<28} {time:9.1f} {ratio:7.2f}  {busy:9.1f} {busy_ratio:7.2f}  {_memory(found):6.0f} MiB")
+
+
+def _processor(costs: list[Cost]) -> float:
+    return statistics.median(one.processor for one in costs)
 
 
 def _median(costs: list[Cost]) -> float:
