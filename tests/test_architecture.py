@@ -35,7 +35,7 @@ LAYERS = {
 PURE = {
     "__future__", "abc", "array", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "string", "struct", "textwrap",
-    "types", "typing", "unicodedata", "zlib",
+    "types", "typing", "unicodedata", "xml", "zlib",
 }  # fmt: skip
 PURE_LAYERS = ("core", "language", "report", "backends", "sockets")  # but for sessions, and sockets/live
 # What a pure layer may import besides, each for a reason.
@@ -52,6 +52,7 @@ PURE_EXCEPTIONS = {
 # Modules that act, and what of them does not.
 PURE_NAMES = {
     "socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton", "inet_aton"},
+    "urllib.parse": {"quote"},
     "pathlib": {"PurePath", "PurePosixPath"},
 }
 NATIVE = {"nftables", "iptc"}

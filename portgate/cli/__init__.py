@@ -27,6 +27,7 @@ USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
 # Each command and the function behind it, in the order of `--help`.
 COMMANDS = {
     "check": "policy.check",
+    "test": "expect.test",
     "compile": "policy.compile_policy",
     "plan": "change.plan",
     "apply": "change.apply",

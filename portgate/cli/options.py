@@ -10,6 +10,10 @@ format_option = click.option(
     "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="For people, or for programs.",
 )  # fmt: skip
+report_option = click.option(
+    "--format", "output_format", type=click.Choice(["text", "json", "junit", "sarif", "github"]), default="text",
+    show_default=True, help="For people, for programs, or for CI systems.",
+)  # fmt: skip
 host_option = click.option(
     "--host", "host_file", metavar="FILE", help="A capture in place of this host (see `portgate capture`)."
 )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from portgate.core.diagnostics import Diagnostic
 from portgate.report import text
+
+if TYPE_CHECKING:
+    from portgate.report.suites import Suite
 
 SCHEMA = 1
 _MOST_ALIKE = 5
@@ -47,6 +50,24 @@ def say_json(content: Mapping[str, object]) -> None:
     import json
 
     print(json.dumps({"schema": SCHEMA, **content}, indent=2))
+
+
+def say_suites(output_format: str, suites: Sequence[Suite]) -> None:
+    """What was found, in a format of CI systems."""
+    if output_format == "junit":
+        from portgate.report import junit
+
+        sys.stdout.write(junit.document(suites))
+    elif output_format == "sarif":
+        import json
+
+        from portgate.report import sarif
+
+        print(json.dumps(sarif.log(suites), indent=2))
+    else:
+        from portgate.report import github
+
+        say(github.commands(suites))
 
 
 def complain(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:

@@ -7,8 +7,8 @@ from datetime import date
 import click
 
 from portgate import backends
-from portgate.cli.options import format_option
-from portgate.cli.output import complain, say, say_json, write
+from portgate.cli.options import report_option
+from portgate.cli.output import complain, say, say_json, say_suites, write
 from portgate.core.diagnostics import Severity
 
 EXIT_CODES = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.NOTE: 0}
@@ -16,21 +16,26 @@ EXIT_CODES = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.NOTE: 0}
 
 @click.command
 @click.argument("policies", metavar="POLICY...", nargs=-1, required=True)
-@format_option
+@report_option
 def check(policies: tuple[str, ...], output_format: str) -> int:
     """Every mistake in policies, and what is doubtful.
 
-    Looks at the files alone, not at the host.
+    Looks at the files alone, not at the host. A folder stands for every policy below it.
 
     Exits with 2 when a policy has errors, else with 1 when it has warnings; notes alone are no reason to stop.
     """
     from portgate import engine
     from portgate.report.diagnostics import as_dict
 
-    checked = {path: engine.check(path, date.today()) for path in policies}
+    checked = {path: engine.check(path, date.today()) for path in engine.policy_files(policies)}
     if output_format == "json":
         results = {path: [as_dict(one) for one in loaded.diagnostics] for path, loaded in checked.items()}
         say_json({"policies": [{"file": path, "diagnostics": found} for path, found in results.items()]})
+    elif output_format != "text":
+        from portgate.report.suites import Case, Suite
+
+        parts = [(path, Case("check", loaded.diagnostics)) for path, loaded in checked.items()]
+        say_suites(output_format, [Suite(path, (case,), path) for path, case in parts])
     else:
         for path, loaded in checked.items():
             complain(loaded.diagnostics, loaded.sources)

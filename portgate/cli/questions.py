@@ -9,19 +9,23 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from portgate.cli.options import format_option, host_option
-from portgate.cli.output import SCHEMA, complain, complain_of_host, paint, room, say, say_json
+from portgate.cli.options import format_option, host_option, report_option
+from portgate.cli.output import SCHEMA, complain, complain_of_host, paint, room, say, say_json, say_suites
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from portgate.core.audit import Audit
+    from portgate.core.diagnostics import Diagnostic
+    from portgate.core.listener import Listener
     from portgate.core.packets import Packet
     from portgate.core.verify import Difference
+    from portgate.report.suites import Suite
 
 
 @click.command
 @click.argument("policy", required=False)
 @host_option
-@format_option
+@report_option
 def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
     """Every listener, who can reach it, and which rule decides.
 
@@ -41,15 +45,29 @@ def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
         complain((*file.warnings, *engine.shortfalls(seen, file)), file.sources)
     if output_format == "json":
         say_json(shapes.audit(seen.rules, found))
+    elif output_format != "text":
+        say_suites(output_format, [_audit_suite(found, policy)])
     else:
         say(report.lines(found, seen.rules, paint(), room()))
     return 1 if found.findings else 0
 
 
+def _audit_suite(found: Audit, policy: str | None) -> Suite:
+    """A case for each listener, and one for what is not about a listener."""
+    from portgate.report import listeners
+    from portgate.report.suites import Case, Suite
+
+    about: dict[Listener | None, list[Diagnostic]] = {one.listener: [] for one in found.exposures}
+    for one in found.findings:
+        about.setdefault(one.listener, []).append(one.diagnostic)
+    names = {one: " ".join(filter(None, listeners.row(one)[:3])) if one else "the host" for one in (*about, None)}
+    return Suite("audit", tuple(Case(name, tuple(about.get(one, ()))) for one, name in names.items()), policy)
+
+
 @click.command
 @click.argument("policy")
 @host_option
-@format_option
+@report_option
 def verify(policy: str, host_file: str | None, output_format: str) -> int:
     """Proof that a host does what a policy says, else an example.
 
@@ -67,6 +85,11 @@ def verify(policy: str, host_file: str | None, output_format: str) -> int:
     complain(file.warnings, file.sources)
     if output_format == "json":
         say_json({"proven": not found, "differences": [shapes.difference(one) for one in found]})
+    elif output_format != "text":
+        from portgate.report.suites import Case, Suite
+
+        case = Case("the host does what the policy says", engine.at_grants(file, found, date.today()))
+        say_suites(output_format, [Suite(file.policy.name, (case,), policy)])
     else:
         say(_verified(file.policy.name, found))
     return 1 if found else 0

@@ -107,6 +107,12 @@ def compile(policy: Policy, today: date) -> Ruleset:  # noqa: A001 -- the verb t
     return Ruleset((Container(NAME, chains=tuple(chains), sets=tuple(sets), owned=True),))
 
 
+def unconditional() -> Ruleset:
+    """What every policy accepts, whatever its grants: rules that accept just these arriving packets."""
+    chain = Chain("input", tuple(_preamble(Field.IIF, ESSENTIAL_IN)), _base(Hook.INPUT, Default.DROP))
+    return Ruleset((Container(NAME, chains=(chain,), owned=True),))
+
+
 # ------------------------------------------------------------------ grants
 
 

@@ -221,6 +221,10 @@ CATALOGUE = _catalogue(
     Kind("PG608", N, "a rule that can never match, or that another makes redundant", "No packet reaches this rule, because earlier rules decide all that it matches."),
     Kind("PG609", N, "a listener on a port of the ephemeral range", "The kernel hands ports of this range to outgoing connections, so the service can fail to start, and its number may change. Use a port outside of ip_local_port_range."),
     Kind("PG610", W, "a packet or raw socket that firewalls do not see", "Packet sockets read frames before any firewall rule does, and raw sockets need no port. What such a program answers cannot be fenced with rules."),
+    # ---- 62x: broken expectations (core/expect.py)
+    Kind("PG620", E, "what should be accepted is blocked", "The policy expects all of this traffic to be accepted, and some of it is not: a `block` takes it away, or no grant allows it. `from: any` means every source, blocked ones too; `{any: any, except: NAME}` leaves them out."),
+    Kind("PG621", E, "what should be blocked is accepted", "The policy expects none of this traffic to get in, and a grant or the default lets some of it through. What is granted up to a rate limit counts as let through."),
+    Kind("PG622", E, "more is open than the policy says", "`only` lists all that may be open to anybody. Something else is, through a grant or through the default. What every host needs (replies, loopback, the ICMP errors and neighbour discovery) does not count."),
     # ---- 9xx: a bug of portgate
     Kind("PG901", E, "portgate failed in a way that it should not", "This is a bug of portgate. The message names a file that reproduces it; please report it."),
     Kind("PG902", E, "portgate's own output does not mean what the policy says", "Before anything is loaded, portgate reads its own output back and compares the two meanings. They differ, so nothing was loaded. This is a bug of portgate."),

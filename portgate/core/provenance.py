@@ -24,6 +24,8 @@ _ADDRESSES: Mapping[Family, Mapping[Field, int]] = {
     Family.IPV4: {Field.SRC4: SRC, Field.DST4: DST, Field.ORIGINAL_SRC4: SRC, Field.ORIGINAL_DST4: DST},
     Family.IPV6: {Field.SRC6: SRC, Field.DST6: DST, Field.ORIGINAL_SRC6: SRC, Field.ORIGINAL_DST6: DST},
 }
+# What a packet that was translated no longer has as it arrived; a lookup that asks for the original port speaks of such.
+_TRANSLATED = frozenset({Field.DPORT, Field.DST4, Field.DST6})
 
 
 def grant_of(ruleset: Ruleset, place: Place | None, packet: Packet) -> str | None:
@@ -65,10 +67,10 @@ def _elements(container: Container, match: Match, packet: Packet) -> Iterator[st
         named = sets.get(lookup.set_name)
         if named is None or not all(field in known for field in lookup.fields):
             continue
-        values = [known[field] for field in lookup.fields]
+        changed = _TRANSLATED if Field.ORIGINAL_DPORT in lookup.fields else frozenset()
+        sides = [(column, known[field]) for column, field in enumerate(lookup.fields) if field not in changed]
         for element in named.elements:
-            inside = all(first <= value <= last for value, (first, last) in zip(values, element.box, strict=True))
-            if inside and element.comment:
+            if element.comment and all(element.box[at][0] <= value <= element.box[at][1] for at, value in sides):
                 yield element.comment
 
 

@@ -155,6 +155,7 @@ class Entries:
         sources, destinations = self._peers.optional(fields, "from"), self._peers.optional(fields, "to")
         traffic = self._traffic(fields)
         self._check_families(node, traffic, sources, destinations)
+        self._check_own(fields, "to", destinations)
         return Expectation(traffic, outcome, sources, destinations, span_of(node))
 
     def _finished(
@@ -239,8 +240,11 @@ class Entries:
         if place.blocks and "limit" in fields:
             remedy = "put the limit on an `allow` entry"
             self._mistakes.add("PG222", "what is blocked has no rate", fields["limit"][0], remedy)
+        self._check_own(fields, "to" if place.inbound else "from", here)
+
+    def _check_own(self, fields: Fields, name: str, here: Peers) -> None:
         if _has_interface(here):
-            key, node = fields["to" if place.inbound else "from"]
+            key, node = fields[name]
             detail = f"`{key.value}` means this host's own addresses here, and has no interface"
             self._mistakes.add("PG222", detail, node, "name addresses")
 

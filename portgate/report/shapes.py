@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from portgate.core.audit import Audit, Exposure, Finding, Reach
+from portgate.core.broken import title
+from portgate.core.diagnostics import Diagnostic
+from portgate.core.expect import Result
 from portgate.core.net import AddressSet, Family
 from portgate.core.packets import Description, Packet
 from portgate.core.plan import Plan
@@ -54,6 +57,19 @@ def landing(family: Family, one: Landing | None) -> Json | None:
         return None
     addresses = AddressSet(v4=one.addresses) if family is Family.IPV4 else AddressSet(v6=one.addresses)
     return {"addresses": list(addresses.texts()), "port": one.port}
+
+
+def expectation(result: Result, broken: Diagnostic | None) -> Json:
+    """An expectation, and what breaks it."""
+    return {
+        "text": title(result.expectation),
+        "holds": result.holds,
+        "diagnostic": None if broken is None else as_dict(broken),
+        "counterexamples": [
+            {"packet": one.packet.fields(), "verdict": one.fate.value, "grant": one.grant.id if one.grant else None}
+            for one in result.counterexamples
+        ],
+    }
 
 
 def trace(ruleset: Ruleset, one: Trace) -> Json:
