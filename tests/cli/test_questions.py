@@ -72,8 +72,9 @@ def applied(place: Path) -> Path:
         ("trace tcp 203.0.113.9 22 --to 2001:db8::1", 2),
         ("trace tcp 203.0.113.9 22 --iif a/b", 2),
         ("trace --packets nowhere.jsonl", 2),
-        ("audit web.yaml --format sarif", 2),
-        ("verify web.yaml --format junit", 2),
+        ("audit web.yaml --format sarif", 1),
+        ("verify web.yaml --format junit", 1),
+        ("trace tcp 203.0.113.9 22 --format sarif", 2),
     ],
 )
 def test_the_exit_code_says_what_happened(ask: Ask, line: str, code: int) -> None:
