@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from portgate.core.capture import Artifact, Capture, Reading, from_json
 from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
 if TYPE_CHECKING:
+    from portgate.apply.history import Generation
+    from portgate.apply.journal import Entry
     from portgate.apply.record import Record
     from portgate.apply.state import State
     from portgate.core import sessions
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from portgate.language import Loaded
 
 MAX_FILE_BYTES = 256 << 20
+DEFAULT_WINDOW = 60.0
+"""Seconds for a confirmation after an apply over SSH."""
 
 
 # ------------------------------------------------------------------ files
@@ -102,12 +107,12 @@ def _is_hidden(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """A policy without errors. `files` are all that it was read from, as (path, SHA-256), the main one first."""
+    """A policy without errors. `contents` are all files that it was read from, by path, the main one first."""
 
     policy: Policy
     warnings: tuple[Diagnostic, ...]
     sources: Mapping[str, str]
-    files: tuple[tuple[str, str], ...]
+    contents: Mapping[str, bytes]
 
 
 def check(path: str, today: date) -> Loaded:
@@ -121,22 +126,20 @@ def check(path: str, today: date) -> Loaded:
     return replace(loaded, diagnostics=(*loaded.diagnostics, *lint(loaded.policy, today)))
 
 
-def load(path: str, today: date) -> PolicyFile:
+def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> PolicyFile:
     """The policy in a file. Errors: every mistake in it."""
     from portgate import language
-    from portgate.apply.record import digest
 
-    files: dict[str, str] = {}
+    contents: dict[str, bytes] = {}
 
-    def read(name: str) -> bytes:
-        content = read_file(name)
-        files[name] = digest(content)
-        return content
+    def keep(name: str) -> bytes:
+        contents[name] = read(name)
+        return contents[name]
 
-    loaded = language.load(path, read, today)
+    loaded = language.load(path, keep, today)
     if loaded.policy is None:
         raise PortgateError(*loaded.diagnostics, sources=loaded.sources)
-    return PolicyFile(loaded.policy, loaded.diagnostics, loaded.sources, tuple(files.items()))
+    return PolicyFile(loaded.policy, loaded.diagnostics, loaded.sources, contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,12 +459,29 @@ def fingerprint(capture: Capture) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How an apply is to be done. `overrides` are the codes of objections that are not to stop it.
+
+    **Units** `confirm` in seconds, after which the old rules are restored unless it is confirmed; 0 never, None as usual:
+    60 over SSH, else never. `message` says why, for the history.
+    """
+
+    overrides: Collection[str] = ()
+    confirm: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply did. `changed` is false when the host meant the policy already."""
+    """What an apply did. `changed` is false when the host meant the policy already.
+
+    **Units** `confirm` in seconds, None when nobody need confirm.
+    """
 
     policy: str
     backend: str
     changed: bool
+    confirm: float | None = None
     warnings: tuple[Diagnostic, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -476,25 +496,26 @@ def apply(
     today: date,
     consent: Consent | None,
     on_wait: Callable[[], None],
-    overrides: Collection[str] = (),
+    terms: Terms = Terms(),
 ) -> Applied | None:
     """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
 
     Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
-    `overrides` are the codes of objections that are not to stop it.
     """
-    from portgate.apply import lock, record, state
+    from portgate.apply import finish, lock, record, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
         backend = choose_backend(backend_name)
+        told = finish.require_free(opened)
         session = backend.session()
         latest = record.last(opened)
         if latest and latest.backend == backend.name:
             day, generation = today.isoformat(), session.generation()
             if latest.still_holds(_absolute(path), day, generation, _content):
-                return Applied(latest.policy, backend.name, changed=False)
+                return Applied(latest.policy, backend.name, changed=False, warnings=told)
         opened.require_room()
-        return _apply(load(_absolute(path), today), backend, session, opened, today, consent, overrides)
+        done = _apply(load(_absolute(path), today), backend, session, opened, today, consent, terms)
+    return done and replace(done, warnings=(*told, *done.warnings))
 
 
 def _absolute(path: str) -> str:
@@ -512,53 +533,159 @@ def _apply(
     file: PolicyFile,
     backend: Backend,
     session: Session,
-    state: State,
+    opened: State,
     today: date,
     consent: Consent | None,
-    overrides: Collection[str],
+    terms: Terms,
 ) -> Applied | None:
-    from portgate.apply import transaction
+    from portgate.apply import finish, journal, record, transaction
 
     desired = _rules_for(backend, file, today)
     before = transaction.observe(session, backend)
     if consent is not None:
         planned = plan(see(), file, backend, today)
-        _require_way_back(planned.plan.objections, file, overrides)
+        _require_way_back(planned.plan.objections, file, terms.overrides)
         if not planned.plan.empty and not consent(planned):
             return None
         if session.generation() != before.generation:
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
     doubts: list[Diagnostic] = []
+    connection = _own_session()
 
-    def require() -> None:
-        if file.policy.management or host.capture_sessions().readings:
-            doubts.extend(_require_way_back(_lockouts(see(), file, desired, today), file, overrides))
+    def prepare() -> Generation:
+        if file.policy.management or connection:
+            doubts.extend(_require_way_back(_lockouts(see(), file, desired, today), file, terms.overrides))
+        return _generation(file, backend, desired, connection, terms.message)
 
-    after = transaction.run(session, backend, before, desired, _proof(backend, desired), require)
-    warnings = (
-        *file.warnings,
-        *doubts,
-        *_shortfalls_here(file),
-        *_remember(file, backend, after.generation, state, today),
+    window = _window(terms, connection)
+    steps = journal.Journal(
+        opened,
+        journal.new(file.policy.name, backend.name, str(connection or "")),
+        window,
+        prepare,
+        partial(_record, file, backend, today),
+        _arm,
     )
-    return Applied(file.policy.name, backend.name, after is not before, warnings, file.sources)
+    after = transaction.run(session, backend, before, desired, _proof(backend, desired), steps)
+    changed = after is not before
+    if changed and window is None:
+        doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
+    elif not changed:
+        doubts.extend(_remembered(partial(record.save, opened, _record(file, backend, today, after.generation))))
+    warnings = (*file.warnings, *doubts, *_shortfalls_here(file))
+    return Applied(file.policy.name, backend.name, changed, window if changed else None, warnings, file.sources)
 
 
-def _remember(
-    file: PolicyFile, backend: Backend, generation: str | None, state: State, today: date
-) -> tuple[Diagnostic, ...]:
-    """Records the apply. That this fails is a warning: the rules are loaded."""
+def _own_session() -> sessions.Session | None:
+    """The SSH session of the caller, where it ends at this host."""
+    from portgate.core.lockout import ending_at
+
+    found = _sessions(host.capture_sessions())[:1]
+    return next(iter(ending_at(_place(host.capture_facts())[0], found)), None) if found else None
+
+
+def _arm(opened: State, entry: Entry) -> None:
+    from portgate.apply import guard
+
+    guard.arm(opened, entry)
+
+
+def _window(terms: Terms, connection: object) -> float | None:
+    if terms.confirm is None:
+        return DEFAULT_WINDOW if connection else None
+    return terms.confirm or None
+
+
+def _generation(
+    file: PolicyFile, backend: Backend, desired: Ruleset, connection: sessions.Session | None, message: str
+) -> Generation:
+    from portgate.apply import history
+
+    files = tuple((path, content.decode(errors="surrogateescape")) for path, content in file.contents.items())
+    artifact = backend.emit(desired).text
+    return history.Generation(
+        file.policy.name, files, backend.name, artifact, _time(), history.who(), str(connection or ""), message
+    )
+
+
+def _record(file: PolicyFile, backend: Backend, today: date, generation: str | None) -> Record:
     from portgate.apply import record
 
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = record.Record(
-        file.policy.name, file.files, today.isoformat(), now, backend.name, generation, record.host_identity()
-    )
+    files = tuple((path, record.digest(content)) for path, content in file.contents.items())
+    identity = record.host_identity()
+    return record.Record(file.policy.name, files, today.isoformat(), _time(), backend.name, generation, identity)
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _remembered(write: Callable[[], None]) -> tuple[Diagnostic, ...]:
+    """That a record can't be written is a warning: the rules are loaded and proven."""
     try:
-        record.save(state, made)
+        write()
     except PortgateError as error:
         return (Diagnostic("PG524", "; ".join(one.detail for one in error.diagnostics)),)
     return ()
+
+
+def undo(on_wait: Callable[[], None]) -> str | None:
+    """Takes back the apply that waits for its confirmation; the name of its policy, None when none waits."""
+    from portgate.apply import finish, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        entry, _ = finish.settle(opened)
+        if entry is not None:
+            finish.undo(opened, entry, "somebody rolled it back")
+    return entry.policy if entry else None
+
+
+def rollback(
+    revision: int | None,
+    today: date,
+    consent: Consent | None,
+    on_wait: Callable[[], None],
+    terms: Terms = Terms(),
+) -> Applied | None:
+    """Applies an earlier generation again, as `apply` does; without a `revision` the one before the latest.
+
+    Grants that have expired since stay expired. Errors: PortgateError PG549 when there is no such generation.
+    """
+    from portgate.apply import finish, history, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        told = finish.require_free(opened)
+        opened.require_room()
+        found = history.find(opened, revision)
+        contents = {path: text.encode(errors="surrogateescape") for path, text in found.files}
+        file = load(found.files[0][0], today, partial(_kept, contents))
+        backend = backends.get(found.backend)
+        terms = replace(terms, message=terms.message or f"rollback to revision {found.revision}")
+        done = _apply(file, backend, backend.session(), opened, today, consent, terms)
+    return done and replace(done, warnings=(*told, *done.warnings))
+
+
+def _kept(contents: Mapping[str, bytes], path: str) -> bytes:
+    if path not in contents:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return contents[path]
+
+
+def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> str:
+    """Keeps the rules of the apply that waits for it; the name of its policy. Errors: PG549, PG545."""
+    from portgate.apply import finish, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        return finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session).policy
+
+
+def history() -> tuple[Generation, ...]:
+    """Every confirmed generation that is kept, the latest first."""
+    from portgate.apply import history as kept
+    from portgate.apply import state
+
+    with state.found(state.state_path()) as opened:
+        return tuple(kept.generations(opened)) if opened else ()
 
 
 def backend_of(capture: Capture) -> str:
@@ -577,27 +704,33 @@ class Status:
     """What portgate did last on this host, and what is left of it.
 
     **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
-    this backend, anybody's, has changed since.
+    this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
+    was undone since, with the reason; `notes` tell of one that was cut off.
     """
 
     backend: str
     record: Record | None
     loaded: bool
     untouched: bool
+    waiting: Entry | None = None
+    undone: tuple[str, str] | None = None
+    notes: tuple[Diagnostic, ...] = ()
 
 
 def status(backend_name: str = "auto") -> Status:
-    """Quick when nothing has changed since the last apply: no rule is read then."""
-    from portgate.apply import record, state
+    """Quick when nothing has changed since the last apply: no rule is read then. What was cut off is finished or undone."""
+    from portgate.apply import finish, record, state
 
     backend = choose_backend(backend_name)
     with state.found(state.state_path()) as opened:
+        waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
         latest = record.last(opened) if opened else None
+        undone = finish.undone(opened) if opened else None
     session = backend.session()
     if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):
-        return Status(backend.name, latest, loaded=True, untouched=True)
+        return Status(backend.name, latest, True, True, waiting, undone, notes)
     owned = backend.parse(session.read()).owned().containers
-    return Status(backend.name, latest, loaded=bool(owned), untouched=False)
+    return Status(backend.name, latest, bool(owned), False, waiting, undone, notes)
 
 
 def status_of_capture(path: str, backend_name: str = "auto") -> Status:

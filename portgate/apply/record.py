@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from portgate import __version__
 from portgate.apply.state import State
@@ -94,7 +95,12 @@ def last(state: State) -> Record | None:
         fields = json.loads(content)
         if fields.pop("schema") != 1:
             return None
-        record = Record(**{**fields, "files": tuple((path, known) for path, known in fields["files"])})
+        record = record_of(fields)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return record if record.files else None
+
+
+def record_of(fields: dict[str, Any]) -> Record:
+    """From what `asdict` made of it. Errors: TypeError, ValueError, KeyError."""
+    return Record(**{**fields, "files": tuple((path, known) for path, known in fields["files"])})

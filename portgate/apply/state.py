@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -34,7 +34,7 @@ class State:
         self.path = path
         self._directory = descriptor
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, limit: int | None = MAX_BYTES) -> bytes | None:
         """None when there is no such file."""
         with _explained(self.path / name):
             try:
@@ -42,7 +42,7 @@ class State:
             except FileNotFoundError:
                 return None
             with os.fdopen(descriptor, "rb") as file:
-                return file.read(MAX_BYTES)
+                return file.read(limit)
 
     def write(self, name: str, data: bytes) -> None:
         """Atomically: after a crash the file is the old one or the new one, whole."""
@@ -50,6 +50,40 @@ class State:
             self._write_beside(name, data)
             os.rename(self._beside(name), name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             os.fsync(self._directory)
+
+    def remove(self, name: str) -> None:
+        """Nothing when there is no such file."""
+        with _explained(self.path / name):
+            self._remove(name)
+
+    def rename(self, name: str, folder: State, new: str) -> None:
+        """Moves a file into a folder of this directory; nothing when there is no such file."""
+        with _explained(self.path / name):
+            try:
+                os.rename(name, new, src_dir_fd=self._directory, dst_dir_fd=folder._directory)
+            except FileNotFoundError:
+                return
+            os.fsync(folder._directory)
+            os.fsync(self._directory)
+
+    def names(self) -> list[str]:
+        """The files in this directory."""
+        with _explained(self.path):
+            return os.listdir(self._directory)  # noqa: PTH208 - by its descriptor
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[State]:
+        """A directory in this one, with the same rules, which is made where it is missing."""
+        path = self.path / name
+        with _explained(path):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._directory)
+            descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._directory)
+        try:
+            _require_ours(path, os.fstat(descriptor))
+            yield State(path, descriptor)
+        finally:
+            os.close(descriptor)
 
     def require_room(self) -> None:
         """Finds out before anything is touched that a record could not be written later."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from portgate.apply.journal import Steps
 from portgate.backends import Backend, Session
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -43,35 +44,43 @@ def run(
     before: Observation,
     desired: Ruleset,
     prove: Proof,
-    require: Callable[[], None] = lambda: None,
+    steps: Steps,
 ) -> Observation:
     """Makes `desired` true and returns the host as it is then; `before` itself when there was nothing to do.
 
-    `require` is called when there is something to do, and raises what forbids it. `prove` gets the rules that were read
-    back and says what is wrong with them.
+    `prove` gets the rules that were read back and says what is wrong with them. `steps` are told how far it came, and
+    may refuse to go on.
     Errors: PortgateError; the old rules are in force then, except after PG523.
     """
     artifact = backend.transaction(before.ruleset, desired)
     if artifact is None:
         return before
-    require()
-    return _load(session, backend, artifact, before, prove)
+    return _load(session, backend, artifact, before, prove, steps)
 
 
-def _load(session: Session, backend: Backend, artifact: Artifact, before: Observation, prove: Proof) -> Observation:
+def _load(
+    session: Session, backend: Backend, artifact: Artifact, before: Observation, prove: Proof, steps: Steps
+) -> Observation:
     """Whatever ends this early, an interrupt as well, finds the old rules restored."""
     generation = session.generation()
-    proven = False
+    snapshot = backend.restoring(before.reading)
+    loading = proven = False
     try:
+        steps.begin(snapshot)
+        loading = True
         session.load(artifact)
+        steps.loaded()
         after = observe(session, backend)
         if wrong := prove(after.ruleset):
             raise PortgateError(Diagnostic("PG522", "what was read back differs from the policy"), *wrong)
+        steps.proven(after.generation)
         proven = True
         return after
     finally:
-        if not proven and _may_have_changed(session, generation):
-            _restore(session, backend.restoring(before.reading), sys.exc_info()[1])
+        if not proven:
+            if loading and _may_have_changed(session, generation):
+                _restore(session, snapshot, sys.exc_info()[1])
+            steps.undone()
 
 
 def _may_have_changed(session: Session, generation: str | None) -> bool:

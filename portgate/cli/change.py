@@ -1,9 +1,11 @@
-"""Commands about changing the host: plan, apply."""
+"""Commands about changing the host: plan, apply. What follows an apply is in generations.py."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from portgate.core.diagnostics import OBJECTIONS
 
 if TYPE_CHECKING:
     from portgate.core.diagnostics import Diagnostic
-    from portgate.engine import Planned
+    from portgate.engine import Applied, Consent, Planned
 
 
 @click.command
@@ -76,22 +78,43 @@ def _native(text: str) -> Iterable[str]:
     return (escape(line.expandtabs(4)) for line in text.splitlines())
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+override_option = click.option(
+    "--override", "overrides", type=click.Choice(OBJECTIONS, case_sensitive=False), multiple=True,
+    help="Go on in spite of this objection; repeat for each.",
+)  # fmt: skip
+confirm_option = click.option(
+    "--confirm", "window", type=click.FloatRange(min=0, max=86400), metavar="SECONDS",
+    help="Restore the old rules after that time unless `portgate confirm` is run; 0 is never.  [default: 60 over SSH, else 0]",
+)  # fmt: skip
+message_option = click.option("--message", default="", help="Why, for `portgate history`.")
+
+
 @click.command
 @click.argument("policy")
 @backend_option
 @format_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change: exactly `portgate plan`.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--override", "overrides", type=click.Choice(OBJECTIONS, case_sensitive=False), multiple=True,
-    help="Go on in spite of this objection; repeat for each.",
-)  # fmt: skip
-def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: bool, overrides: tuple[str, ...]) -> int:
+@yes_option
+@confirm_option
+@override_option
+@message_option
+def apply(
+    policy: str,
+    backend: str,
+    output_format: str,
+    dry_run: bool,
+    yes: bool,
+    window: float | None,
+    overrides: tuple[str, ...],
+    message: str,
+) -> int:
     """Makes a policy true on this host.
 
     Shows the plan and asks. Then the rules are loaded in one transaction, read back, and proven to mean the policy; if they do
     not, the old rules are restored. Where nobody can be asked, it refuses without --yes. Rules that would lock out an administrator (your SSH
     session, or who the policy names under `management`) are refused before anything is touched, without --override.
+    With --confirm a guard restores the old rules at the deadline, unless `portgate confirm` is run from a new connection.
     """
     from portgate import engine
 
@@ -99,6 +122,16 @@ def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: boo
         planned = _planned(policy, None, backend)
         _show(planned, output_format, native=False)
         return 0 if planned.plan.empty else 1
+    terms = engine.Terms(overrides, window, message)
+    return carry_out(
+        lambda consent: engine.apply(policy, backend, date.today(), consent, waiting, terms),
+        yes=yes,
+        output_format=output_format,
+    )
+
+
+def carry_out(run: Callable[[Consent | None], Applied | None], *, yes: bool, output_format: str) -> int:
+    """Runs an apply with or without asking, and tells what came of it. `run` gets whom to ask."""
     if not yes and (output_format == "json" or not sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
     told: list[Diagnostic] = []
@@ -110,19 +143,38 @@ def apply(policy: str, backend: str, output_format: str, dry_run: bool, yes: boo
             _show(planned, "text", native=False)
             return click.confirm("\nLoad these rules?", default=False, err=True)
 
-    with progress:
-        done = engine.apply(policy, backend, date.today(), None if yes else consents, _waiting, overrides)
+    with progress, _ending_in_order():
+        done = run(None if yes else consents)
     if done is None:
         say(["nothing was changed"])
         return 1
     complain([one for one in done.warnings if one not in told], done.sources)
     if output_format == "json":
-        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed})
+        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed, "confirm": done.confirm})
     else:
-        what = "is in force" if done.changed else "is in force already, nothing changed"
-        say([f"{done.policy} {what} ({done.backend})"])
+        say(_outcome(done))
     return 0
 
 
-def _waiting() -> None:
+def _outcome(done: Applied) -> Iterable[str]:
+    what = "is in force" if done.changed else "is in force already, nothing changed"
+    yield f"{done.policy} {what} ({done.backend})"
+    if done.confirm is not None:
+        yield f"On trial: the old rules are back in {done.confirm:g} seconds, unless you log in anew and run: portgate confirm"
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """A closed terminal or a polite kill ends like Ctrl-C: the old rules are restored on the way out."""
+    ending = [one for one in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, signal.default_int_handler) for one in ending}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def waiting() -> None:
+    """Told when another apply is running."""
     click.echo("waiting for another apply on this host ...", err=True)

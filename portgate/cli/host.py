@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain_of_host, say, say_json, say_table, write
+from portgate.cli.output import complain, complain_of_host, say, say_json, say_table, write
 from portgate.report.text import escape
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def status(host_file: str | None, backend: str, output_format: str) -> int:
         say_json(_status_fields(found))
     else:
         say(f"{name:8}  {escape(value)}" for name, value in _status_lines(found))
+    complain(found.notes)
     return 1 if found.record and not found.loaded else 0
 
 
@@ -98,6 +99,11 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.record:
         yield "policy", f"{status.record.policy} ({status.record.files[0][0]})"
         yield "applied", status.record.time
+    if status.waiting and status.waiting.left is not None:
+        seconds = max(0, status.waiting.left)
+        yield "on trial", f"{status.waiting.policy}, undone in {seconds:.0f} seconds unless confirmed: portgate confirm"
+    if status.undone:
+        yield "undone", f"{status.undone[0]}: {status.undone[1]}"
     yield "rules", _rules_text(status)
 
 
@@ -123,4 +129,6 @@ def _status_fields(status: Status) -> dict[str, object]:
         "policy": record and record.policy,
         "files": [path for path, _ in record.files] if record else [],
         "applied": record and record.time,
+        "waiting": status.waiting and {"policy": status.waiting.policy, "seconds": status.waiting.left},
+        "undone": status.undone and {"policy": status.undone[0], "why": status.undone[1]},
     }

@@ -8,92 +8,49 @@ from dataclasses import replace
 import pytest
 
 from portgate.apply.transaction import Observation, observe, run
-from portgate.core.capture import Artifact, Reading
+from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.ruleset import Container, Feature, Rule, Ruleset
-
-OLD, NEW, ODD = (Ruleset((Container(name, owned=True),)) for name in ("old", "new", "odd"))
-NATIVE = {"old": OLD, "new": NEW, "odd": ODD}
-
-
-def native(ruleset: Ruleset) -> str:
-    return ruleset.containers[0].name
-
-
-class FakeBackend:
-    """Its native language is the name of the one container."""
-
-    name = "fake"
-    features: frozenset[Feature] = frozenset()
-    reading_kinds: tuple[str, ...] = ("fake",)
-
-    def available(self) -> str | None:
-        return None
-
-    def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
-        return Artifact("fake", native(desired))
-
-    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
-        return NATIVE[readings[0].text]
-
-    def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
-        return None if observed == desired else self.emit(desired)
-
-    def restoring(self, own: Reading) -> Artifact:
-        return Artifact("fake", own.text)
-
-    def words(self, rule: Rule) -> str:
-        return rule.comment
-
-    def session(self) -> FakeSession:
-        return FakeSession()
-
-
-class FakeSession:
-    """A host. `fails` maps the number of a call, as in `load 1`, to what happens then."""
-
-    def __init__(self, fails: dict[str, BaseException] | None = None, counts: bool = True) -> None:
-        self.rules = "old"
-        self.calls: list[str] = []
-        self.changes = 0
-        self._fails = fails or {}
-        self._counts = counts
-        self.load_differs: str | None = None
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if error := self._fails.get(f"{name} {self.calls.count(name)}"):
-            raise error
-
-    def generation(self) -> str | None:
-        return str(self.changes) if self._counts else None
-
-    def read(self) -> tuple[Reading, ...]:
-        return (self.read_own(),)
-
-    def read_own(self) -> Reading:
-        self._call("read")
-        return Reading("fake", self.rules, "test")
-
-    def check(self, artifact: Artifact) -> None:
-        self._call("check")
-
-    def load(self, artifact: Artifact) -> None:
-        self._call("load")
-        self.changes += 1
-        self.rules = self.load_differs if self.load_differs and artifact.text == "new" else artifact.text
-        self._call("loaded")
+from portgate.core.ruleset import Ruleset
+from tests.apply.scripted import NEW, OLD, FakeBackend, FakeSession, native
 
 
 def means_new(live: Ruleset) -> tuple[Diagnostic, ...]:
     return () if live == NEW else (Diagnostic("PG902", f"live is {native(live)}"),)
 
 
+class Told:
+    """Steps that are remembered; `refuses` is the one that raises."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.steps: list[str] = []
+        self._refuses = refuses
+
+    def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if name == self._refuses:
+            raise refusal()
+
+    def begin(self, snapshot: Artifact) -> None:
+        self._step(f"begin {snapshot.text}")
+
+    def loaded(self) -> None:
+        self._step("loaded")
+
+    def proven(self, generation: str | None) -> None:
+        self._step(f"proven {generation}")
+
+    def undone(self) -> None:
+        self._step("undone")
+
+
 def apply(
-    session: FakeSession, desired: Ruleset = NEW, prove: Callable[..., tuple[Diagnostic, ...]] = means_new
+    session: FakeSession,
+    desired: Ruleset = NEW,
+    prove: Callable[..., tuple[Diagnostic, ...]] = means_new,
+    steps: Told | None = None,
 ) -> Observation:
     backend = FakeBackend()
-    return run(session, backend, observe(session, backend), desired, prove)
+    return run(session, backend, observe(session, backend), desired, prove, steps or Told())
 
 
 def refusal(text: str = "refused") -> PortgateError:
@@ -108,10 +65,32 @@ def test_the_new_rules_are_loaded_between_a_reading_and_a_proof() -> None:
     assert (after.ruleset, after.generation) == (NEW, "1")
 
 
+def test_every_step_is_told_in_its_order() -> None:
+    steps = Told()
+    apply(FakeSession(), steps=steps)
+    assert steps.steps == ["begin old", "loaded", "proven 1"]
+
+
+@pytest.mark.parametrize("refused", ["begin old", "loaded", "proven 1"])
+def test_a_step_that_cannot_be_written_down_brings_the_old_rules_back(refused: str) -> None:
+    steps, session = Told(refused), FakeSession()
+    with pytest.raises(PortgateError, match="refused"):
+        apply(session, steps=steps)
+    assert session.rules == "old"
+    assert steps.steps[-2:] == [refused, "undone"]
+
+
+def test_a_restore_that_fails_is_not_told_as_undone() -> None:
+    steps, session = Told(), FakeSession({"read 2": refusal(), "load 2": refusal()})
+    with pytest.raises(PortgateError, match="PG523"):
+        apply(session, steps=steps)
+    assert steps.steps == ["begin old", "loaded"]
+
+
 def test_nothing_to_do_is_nothing_done() -> None:
     session = FakeSession()
     before = observe(session, FakeBackend())
-    after = run(session, FakeBackend(), before, OLD, lambda live: ())
+    after = run(session, FakeBackend(), before, OLD, lambda live: (), Told())
     assert after is before
     assert session.calls == ["read"]
 

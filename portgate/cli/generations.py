@@ -1,0 +1,109 @@
+"""Commands about what was applied: confirm, rollback, history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+
+from portgate.cli.change import (
+    carry_out,
+    confirm_option,
+    message_option,
+    override_option,
+    waiting,
+    yes_option,
+)
+from portgate.cli.options import format_option
+from portgate.cli.output import say, say_json, say_table
+from portgate.report.text import escape
+
+if TYPE_CHECKING:
+    from portgate.apply.history import Generation
+    from portgate.engine import Applied, Consent
+
+
+@click.command
+@click.option("--same-session", is_flag=True, help="Count this connection, although it is older than the new rules.")
+def confirm(same_session: bool) -> int:
+    """Keeps the rules of an apply that is on trial.
+
+    That you could log in is the proof that you can, so over SSH it counts only from another connection than the one that applied.
+    """
+    from portgate import engine
+
+    policy = engine.confirm(waiting, same_session=same_session)
+    say([f"{escape(policy)} is confirmed"])
+    return 0
+
+
+@click.command
+@click.argument("revision", type=click.IntRange(min=1), required=False)
+@format_option
+@yes_option
+@confirm_option
+@override_option
+@message_option
+def rollback(
+    revision: int | None,
+    output_format: str,
+    yes: bool,
+    window: float | None,
+    overrides: tuple[str, ...],
+    message: str,
+) -> int:
+    """Goes back to an earlier generation.
+
+    Undoes an apply that is on trial, at once. Else the policy of REVISION (see `portgate history`; without it, of the one before
+    the latest) is applied again, exactly as `portgate apply` does: shown, asked, proven. Grants that have expired since stay expired.
+    """
+    from portgate import engine
+
+    def run(consent: Consent | None) -> Applied | None:
+        return engine.rollback(revision, date.today(), consent, waiting, engine.Terms(overrides, window, message))
+
+    if revision is None and (undone := engine.undo(waiting)) is not None:
+        say([f"{escape(undone)} was undone; the rules of before are in force"])
+        return 0
+    return carry_out(run, yes=yes, output_format=output_format)
+
+
+@click.command
+@format_option
+def history(output_format: str) -> int:
+    """Every confirmed generation that is kept: when, who and why. The latest stands first."""
+    from portgate import engine
+
+    found = engine.history()
+    if output_format == "json":
+        say_json({"generations": [_fields(one) for one in found]})
+    elif found:
+        rows = [tuple(escape(cell(one)) for cell in _COLUMNS.values()) for one in found]
+        say_table(tuple(_COLUMNS), rows)
+    else:
+        say(["nothing was applied yet"])
+    return 0
+
+
+_COLUMNS: dict[str, Callable[[Generation], str]] = {
+    "REVISION": lambda one: str(one.revision),
+    "TIME": lambda one: one.time,
+    "POLICY": lambda one: one.policy,
+    "BY": lambda one: one.user + (f" from {one.session.split()[0]}" if one.session else ""),
+    "WHY": lambda one: one.message,
+}
+
+
+def _fields(one: Generation) -> dict[str, object]:
+    return {
+        "revision": one.revision,
+        "time": one.time,
+        "policy": one.policy,
+        "backend": one.backend,
+        "user": one.user,
+        "session": one.session or None,
+        "message": one.message,
+        "files": [path for path, _ in one.files],
+    }

@@ -1,0 +1,78 @@
+"""A host that fails where a test wants it to."""
+
+from __future__ import annotations
+
+from portgate.core.capture import Artifact, Reading
+from portgate.core.ruleset import Container, Feature, Rule, Ruleset
+
+OLD, NEW, ODD = (Ruleset((Container(name, owned=True),)) for name in ("old", "new", "odd"))
+NATIVE = {"old": OLD, "new": NEW, "odd": ODD}
+
+
+def native(ruleset: Ruleset) -> str:
+    return ruleset.containers[0].name
+
+
+class FakeBackend:
+    """Its native language is the name of the one container."""
+
+    name = "fake"
+    features: frozenset[Feature] = frozenset()
+    reading_kinds: tuple[str, ...] = ("fake",)
+
+    def available(self) -> str | None:
+        return None
+
+    def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
+        return Artifact("fake", native(desired))
+
+    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+        return NATIVE[readings[0].text]
+
+    def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
+        return None if observed == desired else self.emit(desired)
+
+    def restoring(self, own: Reading) -> Artifact:
+        return Artifact("fake", own.text)
+
+    def words(self, rule: Rule) -> str:
+        return rule.comment
+
+    def session(self) -> FakeSession:
+        return FakeSession()
+
+
+class FakeSession:
+    """A host. `fails` maps the number of a call, as in `load 1`, to what happens then."""
+
+    def __init__(self, fails: dict[str, BaseException] | None = None, counts: bool = True) -> None:
+        self.rules = "old"
+        self.calls: list[str] = []
+        self.changes = 0
+        self._fails = fails or {}
+        self._counts = counts
+        self.load_differs: str | None = None
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if error := self._fails.get(f"{name} {self.calls.count(name)}"):
+            raise error
+
+    def generation(self) -> str | None:
+        return str(self.changes) if self._counts else None
+
+    def read(self) -> tuple[Reading, ...]:
+        return (self.read_own(),)
+
+    def read_own(self) -> Reading:
+        self._call("read")
+        return Reading("fake", self.rules, "test")
+
+    def check(self, artifact: Artifact) -> None:
+        self._call("check")
+
+    def load(self, artifact: Artifact) -> None:
+        self._call("load")
+        self.changes += 1
+        self.rules = self.load_differs if self.load_differs and artifact.text == "new" else artifact.text
+        self._call("loaded")
