@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from math import ceil
 from typing import TYPE_CHECKING
 
 import click
@@ -150,7 +151,8 @@ def carry_out(run: Callable[[Consent | None], Applied | None], *, yes: bool, out
         return 1
     complain([one for one in done.warnings if one not in told], done.sources)
     if output_format == "json":
-        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed, "confirm": done.confirm})
+        confirm = None if done.confirm is None else ceil(done.confirm)
+        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed, "confirm": confirm})
     else:
         say(_outcome(done))
     return 0

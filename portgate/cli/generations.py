@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 @click.command
+@format_option
 @click.option("--same-session", is_flag=True, help="Count this connection, although it is older than the new rules.")
-def confirm(same_session: bool) -> int:
+def confirm(output_format: str, same_session: bool) -> int:
     """Keeps the rules of an apply that is on trial.
 
     That you could log in is the proof that you can, so over SSH it counts only from another connection than the one that applied.
@@ -35,7 +36,10 @@ def confirm(same_session: bool) -> int:
     from portgate import engine
 
     policy = engine.confirm(waiting, same_session=same_session)
-    say([f"{escape(policy)} is confirmed"])
+    if output_format == "json":
+        say_json({"policy": policy, "confirmed": True})
+    else:
+        say([f"{escape(policy)} is confirmed"])
     return 0
 
 
@@ -65,7 +69,10 @@ def rollback(
         return engine.rollback(revision, date.today(), consent, waiting, engine.Terms(overrides, window, message))
 
     if revision is None and (undone := engine.undo(waiting)) is not None:
-        say([f"{escape(undone)} was undone; the rules of before are in force"])
+        if output_format == "json":
+            say_json({"policy": undone, "undone": True})
+        else:
+            say([f"{escape(undone)} was undone; the rules of before are in force"])
         return 0
     return carry_out(run, yes=yes, output_format=output_format)
 
@@ -73,7 +80,10 @@ def rollback(
 @click.command
 @format_option
 def history(output_format: str) -> int:
-    """Every confirmed generation that is kept: when, who and why. The latest stands first."""
+    """Every confirmed generation: when, who and why.
+
+    The latest stands first. The last fifty are kept.
+    """
     from portgate import engine
 
     found = engine.history()

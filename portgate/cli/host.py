@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from portgate.cli.output import complain, complain_of_host, say, say_json, say_t
 from portgate.report.text import escape
 
 if TYPE_CHECKING:
+    from portgate.apply.journal import Entry
     from portgate.engine import Status
 
 
@@ -129,6 +131,10 @@ def _status_fields(status: Status) -> dict[str, object]:
         "policy": record and record.policy,
         "files": [path for path, _ in record.files] if record else [],
         "applied": record and record.time,
-        "waiting": status.waiting and {"policy": status.waiting.policy, "seconds": status.waiting.left},
+        "waiting": status.waiting and _trial_fields(status.waiting),
         "undone": status.undone and {"policy": status.undone[0], "why": status.undone[1]},
     }
+
+
+def _trial_fields(trial: Entry) -> dict[str, object]:
+    return {"policy": trial.policy, "seconds": None if trial.left is None else max(0, ceil(trial.left))}
