@@ -16,7 +16,7 @@ import pytest
 from portgate.cli import run
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("ci.md",)
+PAGES = ("ci.md", "tutorial.md")
 BLOCK = re.compile(r"^```(yaml|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"# (\w+\.yaml)\n")
 
