@@ -157,6 +157,7 @@ def _trace_one(packet: Packet, host_file: str | None, output_format: str) -> int
 
 def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> int:
     from portgate import engine
+    from portgate.core.provenance import Grants
     from portgate.report import shapes
     from portgate.report import trace as report
 
@@ -165,11 +166,12 @@ def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> i
         seen = engine.see(host_file)
         decisions = engine.decide(seen, packets)
     complain_of_host(seen.notes)
+    grants = Grants(seen.rules)
     for decision in decisions:
         if output_format == "json":
-            say([json.dumps({"schema": SCHEMA, **shapes.decision(seen.rules, decision)})])
+            say([json.dumps({"schema": SCHEMA, **shapes.decision(seen.rules, decision, grants)})])
         else:
-            say([report.verdict(decision, seen.rules, paint())])
+            say([report.verdict(decision, grants, paint())])
     return 0
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from portgate.core.net import Family
 from portgate.core.packets import DPORT, DST, ICMP_CODE, ICMP_TYPE, IIF, OIF, PROTOCOL, SPORT, SRC, Packet
-from portgate.core.ruleset import All, Any, Container, Field, Lookup, Match, Not, Place, Ruleset
+from portgate.core.ruleset import All, Any, Element, Field, Lookup, Match, NamedSet, Not, Place, Ruleset
 from portgate.core.words import rule_text
 
 _LEVELS: Mapping[Field, int] = {
@@ -28,50 +28,80 @@ _ADDRESSES: Mapping[Family, Mapping[Field, int]] = {
 _TRANSLATED = frozenset({Field.DPORT, Field.DST4, Field.DST6})
 
 
-def grant_of(ruleset: Ruleset, place: Place | None, packet: Packet) -> str | None:
-    """The id of the grant behind a rule of ours that decided the packet; None for other rules and for defaults.
+class Grants:
+    """The grants behind the rules of a ruleset. What is found of a set is kept, for the sake of many packets."""
 
-    A rule that many grants share looks the packet up in a set, whose element names the grant.
-    """
-    if place is None or not ruleset.containers[place.container].owned:
-        return None
-    rule = ruleset.rule(place)
-    if rule is None:
-        return None
-    container = ruleset.containers[place.container]
-    return next(_elements(container, rule.match, packet), rule.comment or None)
+    def __init__(self, ruleset: Ruleset) -> None:
+        self._ruleset = ruleset
+        self._indexes: dict[tuple[int, str], _Index] = {}
+
+    def behind(self, place: Place | None, packet: Packet) -> str | None:
+        """The id of the grant behind a rule of ours that decided the packet; None for other rules and for defaults.
+
+        A rule that many grants share looks the packet up in a set, whose element names the grant.
+        """
+        if place is None or not self._ruleset.containers[place.container].owned:
+            return None
+        rule = self._ruleset.rule(place)
+        return None if rule is None else next(self._elements(place, rule.match, packet), rule.comment or None)
+
+    def decider(self, place: Place | None, packet: Packet | None) -> str:
+        """What to call the rule that decided: `portgate input: ssh-from-office-3f9a1c`, `ip filter INPUT rule 3: drop`.
+
+        "" where no rule was asked.
+        """
+        if place is None:
+            return ""
+        container, rule = self._ruleset.containers[place.container], self._ruleset.rule(place)
+        chain = f"{'portgate' if container.owned else container.name} {place.chain}"
+        if rule is None:
+            return f"{chain}: default"
+        if container.owned:
+            grant = rule.comment if packet is None else self.behind(place, packet)
+            return f"{chain}: {grant or rule_text(rule)}"
+        return f"{chain} rule {place.rule + 1}: {rule_text(rule)}"
+
+    def _elements(self, place: Place, match: Match, packet: Packet) -> Iterator[str]:
+        levels = packet.levels()
+        known = {field: levels[level] for field, level in {**_LEVELS, **_ADDRESSES[packet.family]}.items()}
+        for lookup in _lookups(match):
+            index = self._index(place.container, lookup.set_name)
+            if index is not None and all(field in known for field in lookup.fields):
+                yield from index.comments([known[field] for field in lookup.fields])
+
+    def _index(self, container: int, name: str) -> _Index | None:
+        if (container, name) not in self._indexes:
+            named = self._ruleset.containers[container].sets_by_name().get(name)
+            if named is None:
+                return None
+            self._indexes[container, name] = _Index(named)
+        return self._indexes[container, name]
 
 
-def decider(ruleset: Ruleset, place: Place | None, packet: Packet | None) -> str:
-    """What to call the rule that decided: `portgate input: ssh-from-office-3f9a1c`, `ip filter INPUT rule 3: drop`.
+class _Index:
+    """The elements of a set by their value in the field that tells them best apart; under None those that have a range there."""
 
-    "" where no rule was asked.
-    """
-    if place is None:
-        return ""
-    container, rule = ruleset.containers[place.container], ruleset.rule(place)
-    chain = f"{'portgate' if container.owned else container.name} {place.chain}"
-    if rule is None:
-        return f"{chain}: default"
-    if container.owned:
-        grant = rule.comment if packet is None else grant_of(ruleset, place, packet)
-        return f"{chain}: {grant or rule_text(rule)}"
-    return f"{chain} rule {place.rule + 1}: {rule_text(rule)}"
-
-
-def _elements(container: Container, match: Match, packet: Packet) -> Iterator[str]:
-    levels = packet.levels()
-    known = {field: levels[level] for field, level in {**_LEVELS, **_ADDRESSES[packet.family]}.items()}
-    sets = container.sets_by_name()
-    for lookup in _lookups(match):
-        named = sets.get(lookup.set_name)
-        if named is None or not all(field in known for field in lookup.fields):
-            continue
-        changed = _TRANSLATED if Field.ORIGINAL_DPORT in lookup.fields else frozenset()
-        sides = [(column, known[field]) for column, field in enumerate(lookup.fields) if field not in changed]
+    def __init__(self, named: NamedSet) -> None:
+        columns = list(zip(*(element.box for element in named.elements), strict=True))
+        exact = [len({first for first, last in column if first == last}) for column in columns]
+        self._field = exact.index(max(exact)) if exact else 0
+        self._elements: dict[int | None, list[Element]] = {}
         for element in named.elements:
-            if element.comment and all(element.box[at][0] <= value <= element.box[at][1] for at, value in sides):
-                yield element.comment
+            first, last = element.box[self._field]
+            self._elements.setdefault(first if first == last else None, []).append(element)
+
+    def comments(self, values: Sequence[int]) -> Iterator[str]:
+        """Of the elements that hold these values."""
+        for key in (values[self._field], None):
+            for element in self._elements.get(key, ()):
+                inside = all(first <= value <= last for value, (first, last) in zip(values, element.box, strict=True))
+                if inside and element.comment:
+                    yield element.comment
+
+
+def grant_of(ruleset: Ruleset, place: Place | None, packet: Packet) -> str | None:
+    """`Grants.behind` of one packet."""
+    return Grants(ruleset).behind(place, packet)
 
 
 def _lookups(match: Match) -> Iterator[Lookup]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.diagnostics import Severity
 from portgate.core.packets import DPORT, DST, PROTOCOL, Cube
-from portgate.core.provenance import decider
+from portgate.core.provenance import Grants
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
 from portgate.report import listeners
@@ -101,7 +101,8 @@ def _arrival(cube: Cube) -> str:
 def _deciders(reaches: Sequence[Reach], ruleset: Ruleset) -> str:
     """The rule that decides; where there are several, one of them and their number."""
     places = {reach.answer.place: reach for reach in reaches if reach.answer.place is not None}
-    names = list(dict.fromkeys(decider(ruleset, place, reach.packet) for place, reach in places.items()))
+    grants = Grants(ruleset)
+    names = list(dict.fromkeys(grants.decider(place, reach.packet) for place, reach in places.items()))
     return "".join(names[:1]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 

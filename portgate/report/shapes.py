@@ -9,7 +9,7 @@ from portgate.core.expect import Result
 from portgate.core.net import AddressSet, Family
 from portgate.core.packets import Description, Packet
 from portgate.core.plan import Plan
-from portgate.core.provenance import decider, grant_of
+from portgate.core.provenance import Grants
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Landing
 from portgate.core.trace import Decision, Trace
@@ -21,14 +21,17 @@ from portgate.report.diagnostics import as_dict
 Json = dict[str, object]
 
 
-def rule(ruleset: Ruleset, place: Place | None, packet: Packet | None = None) -> Json | None:
-    """A rule, or a chain's default where `index` is null. `index` counts from 0."""
+def rule(
+    ruleset: Ruleset, place: Place | None, packet: Packet | None = None, grants: Grants | None = None
+) -> Json | None:
+    """A rule, or a chain's default where `index` is null. `index` counts from 0. `grants` are those of the ruleset."""
     if place is None:
         return None
+    grants = grants or Grants(ruleset)
     container = ruleset.containers[place.container]
     found = ruleset.rule(place)
     return {
-        "name": decider(ruleset, place, packet),
+        "name": grants.decider(place, packet),
         "store": container.store,
         "table": container.name,
         "owned": container.owned,
@@ -36,16 +39,16 @@ def rule(ruleset: Ruleset, place: Place | None, packet: Packet | None = None) ->
         "index": None if found is None else place.rule,
         "text": "default" if found is None else rule_text(found),
         "comment": "" if found is None else found.comment,
-        "grant": None if packet is None else grant_of(ruleset, place, packet),
+        "grant": None if packet is None else grants.behind(place, packet),
     }
 
 
-def decision(ruleset: Ruleset, one: Decision) -> Json:
-    """The packet's fields, its verdict, and the deciding rule."""
+def decision(ruleset: Ruleset, one: Decision, grants: Grants | None = None) -> Json:
+    """The packet's fields, its verdict, and the deciding rule. `grants` of the ruleset, kept, make many of them quick."""
     return {
         **one.packet.fields(),
         "verdict": one.answer.fate.value,
-        "rule": rule(ruleset, one.place, one.packet),
+        "rule": rule(ruleset, one.place, one.packet, grants),
         "reasons": list(one.answer.reasons),
         "landing": landing(one.packet.family, one.answer.landing),
     }

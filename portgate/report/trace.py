@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portgate.core.provenance import decider
+from portgate.core.provenance import Grants
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.trace import Decision, Step, Trace
@@ -19,13 +19,13 @@ def lines(trace: Trace, ruleset: Ruleset, paint: Paint = plain, room: int | None
     rows = [_row(step, ruleset) for step in trace.steps]
     if rows:
         yield from table(("HOOK", "TABLE", "CHAIN", "", "OUTCOME", "RULE"), rows, paint, room)
-    yield verdict(trace.decision, ruleset, paint)
+    yield verdict(trace.decision, Grants(ruleset), paint)
 
 
-def verdict(decision: Decision, ruleset: Ruleset, paint: Paint = plain) -> str:
+def verdict(decision: Decision, grants: Grants, paint: Paint = plain) -> str:
     """`tcp 198.51.100.7:40000 to port 22 in eth0: accept, by ...`"""
     answer = decision.answer
-    by = decider(ruleset, answer.place, decision.packet)
+    by = grants.decider(answer.place, decision.packet)
     why = f" on {', '.join(answer.reasons)}" if answer.reasons else ""
     text = paint(_STYLES[answer.fate], answer.fate.value)
     return f"{escape(str(decision.packet))}: {text}{escape(why)}" + (f", by {escape(by)}" if by else "")
