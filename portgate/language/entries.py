@@ -31,7 +31,7 @@ _PROPERTIES: dict[str, Callable[[str], Any]] = {
     "owner": values.prose,
     "expires": values.day,
 }
-_PLAIN_KEYS = _MATCH_KEYS - {"proto"} | _PROPERTIES.keys()
+_PLAIN_KEYS = _MATCH_KEYS - {"proto"} | {"id"} | _PROPERTIES.keys()
 
 
 class Place(NamedTuple):
@@ -97,17 +97,18 @@ class Entries:
             traffic = self._names.traffic(words["port"])
             sources = self._peers.named(words.get("from", "any"))
             destinations = self._peers.named(words.get("to", "any"))
-            properties = {key: _PROPERTIES[key](words[key]) for key in words.keys() - _MATCH_KEYS}
+            properties = {key: _PROPERTIES[key](words[key]) for key in words.keys() & _PROPERTIES.keys()}
+            given = values.identifier(words["id"]) if "id" in words else None
         except MistakeError:
             return None
-        if self._is_over(properties.get("expires")) or (place.blocks and "limit" in words):
+        if given in self._ids or self._is_over(properties.get("expires")) or (place.blocks and "limit" in words):
             return None
         if not _in_one_family(traffic, sources, destinations) or _has_interface(
             destinations if place.inbound else sources
         ):
             return None
         span = item.span if type(item) is Entry else span_of(item)
-        name = self._unique(identity.derive(place.label, words))
+        name = given or self._unique(identity.derive(place.label, words))
         self._ids[name] = span
         return Grant(name, traffic, sources, destinations, span=span, **properties)
 
