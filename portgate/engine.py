@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from portgate.core import sessions
     from portgate.core.addresses import Host
     from portgate.core.audit import Audit, Finding, Situation
-    from portgate.core.expect import Result
     from portgate.core.facts import Facts
     from portgate.core.listener import Sockets
     from portgate.core.packets import Packet
@@ -85,26 +84,6 @@ def write_file(path: str, content: str, *, private: bool) -> None:
 # ------------------------------------------------------------------ policies
 
 
-def policy_files(paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths, with every folder replaced by the policies below it: `*.yaml` and `*.yml`, hidden ones left out.
-
-    Errors: PG101 for a folder without policies, lest nothing be checked in silence.
-    """
-    return tuple(file for path in paths for file in (_below(path) if Path(path).is_dir() else (path,)))
-
-
-def _below(folder: str) -> tuple[str, ...]:
-    below = (one for one in Path(folder).rglob("*") if one.suffix in (".yaml", ".yml") and one.is_file())
-    found = sorted(str(one) for one in below if not _is_hidden(one.relative_to(folder)))
-    if not found:
-        raise PortgateError(Diagnostic("PG101", f"{folder}: no *.yaml and no *.yml in this folder"))
-    return tuple(found)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
     """A policy without errors. `contents` are all files that it was read from, by path, the main one first."""
@@ -140,30 +119,6 @@ def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> Po
     if loaded.policy is None:
         raise PortgateError(*loaded.diagnostics, sources=loaded.sources)
     return PolicyFile(loaded.policy, loaded.diagnostics, loaded.sources, contents)
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """A policy and its expectations. **Shape** without results where the policy itself is wrong, or expects nothing."""
-
-    loaded: Loaded
-    results: tuple[Result, ...] = ()
-    broken: tuple[Diagnostic | None, ...] = ()
-    """What is wrong, for each result; None where it holds."""
-
-
-def test(path: str, today: date) -> Tested:
-    """Decides every expectation of a policy, for every packet that it names. Never raises."""
-    from portgate import language
-    from portgate.core.broken import diagnostic
-    from portgate.core.expect import check as decided
-
-    loaded = language.load(path, read_file, today)
-    policy = loaded.policy
-    if policy is None:
-        return Tested(loaded)
-    results = decided(policy, today)
-    return Tested(loaded, results, tuple(diagnostic(policy, one, today) for one in results))
 
 
 def compile_policy(path: str, backend: str, dialect: str | None, today: date) -> Artifact:

@@ -27,7 +27,8 @@ LAYERS = {
     "apply": "core backends",
     "engine": "core language backends sockets linux_facts host apply sandbox",
     "sandbox": "core language backends sockets linux_facts host apply engine report",
-    "cli": "core language backends sockets host apply engine sandbox report",
+    "promises": "core language engine",
+    "cli": "core language backends sockets host apply engine promises sandbox report",
     "__main__": "cli",
 }
 

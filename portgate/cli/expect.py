@@ -13,7 +13,7 @@ from portgate.cli.options import report_option
 from portgate.cli.output import colour, complain, say, say_json, say_suites
 
 if TYPE_CHECKING:
-    from portgate.engine import Tested
+    from portgate.promises import Tested
     from portgate.report.suites import Suite
 
 
@@ -28,9 +28,9 @@ def test(policies: tuple[str, ...], output_format: str) -> int:
 
     Exits with 1 when an expectation is broken, with 2 when a policy is wrong.
     """
-    from portgate import engine
+    from portgate import promises
 
-    tested = {path: engine.test(path, date.today()) for path in engine.policy_files(policies)}
+    tested = {path: promises.test(path, date.today()) for path in promises.policy_files(policies)}
     if output_format == "json":
         say_json({"policies": [_fields(path, one) for path, one in tested.items()]})
     elif output_format == "text":

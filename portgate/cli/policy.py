@@ -25,9 +25,10 @@ def check(policies: tuple[str, ...], output_format: str) -> int:
     Exits with 2 when a policy has errors, else with 1 when it has warnings; notes alone are no reason to stop.
     """
     from portgate import engine
+    from portgate.promises import policy_files
     from portgate.report.diagnostics import as_dict
 
-    checked = {path: engine.check(path, date.today()) for path in engine.policy_files(policies)}
+    checked = {path: engine.check(path, date.today()) for path in policy_files(policies)}
     if output_format == "json":
         results = {path: [as_dict(one) for one in loaded.diagnostics] for path, loaded in checked.items()}
         say_json({"policies": [{"file": path, "diagnostics": found} for path, found in results.items()]})

@@ -1,0 +1,60 @@
+"""Use cases that need policies alone: which files are meant, and whether policies keep their expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.engine import read_file
+
+if TYPE_CHECKING:
+    from portgate.core.expect import Result
+    from portgate.language import Loaded
+
+
+def policy_files(paths: Iterable[str]) -> tuple[str, ...]:
+    """The paths, with every folder replaced by the policies below it: `*.yaml` and `*.yml`, hidden ones left out.
+
+    Errors: PG101 for a folder without policies, lest nothing be checked in silence.
+    """
+    return tuple(file for path in paths for file in (_below(path) if Path(path).is_dir() else (path,)))
+
+
+def _below(folder: str) -> tuple[str, ...]:
+    below = (one for one in Path(folder).rglob("*") if one.suffix in (".yaml", ".yml") and one.is_file())
+    found = sorted(str(one) for one in below if not _is_hidden(one.relative_to(folder)))
+    if not found:
+        raise PortgateError(Diagnostic("PG101", f"{folder}: no *.yaml and no *.yml in this folder"))
+    return tuple(found)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A policy and its expectations. **Shape** without results where the policy itself is wrong, or expects nothing."""
+
+    loaded: Loaded
+    results: tuple[Result, ...] = ()
+    broken: tuple[Diagnostic | None, ...] = ()
+    """What is wrong, for each result; None where it holds."""
+
+
+def test(path: str, today: date) -> Tested:
+    """Decides every expectation of a policy, for every packet that it names. Never raises."""
+    from portgate import language
+    from portgate.core.broken import diagnostic
+    from portgate.core.expect import check as decided
+
+    loaded = language.load(path, read_file, today)
+    policy = loaded.policy
+    if policy is None:
+        return Tested(loaded)
+    results = decided(policy, today)
+    return Tested(loaded, results, tuple(diagnostic(policy, one, today) for one in results))
