@@ -94,17 +94,16 @@ def test_an_added_grant_only_adds(inside: Inside) -> None:
     inside(body)
 
 
-def test_many_changes_of_a_long_list_take_no_longer_than_the_list(inside: Inside) -> None:
-    def body() -> float:
+def test_a_long_list_of_which_much_goes_is_written_anew(inside: Inside) -> None:
+    """Because nft goes through the whole list for each element that it deletes."""
+
+    def body() -> None:
         session = NftablesSession()
         apply(session, allowing(listed(0)))
-        start = time.monotonic()
-        script = apply(session, allowing(listed(500)))
-        assert script.startswith("flush set inet portgate addr_list_v4\n")
+        assert apply(session, allowing(listed(500))).startswith("flush set inet portgate addr_list_v4\n")
         assert apply(session, allowing(listed(501))).startswith("delete element inet portgate addr_list_v4 {")
-        return time.monotonic() - start
 
-    assert float(str(inside(body))) < 5
+    inside(body)
 
 
 def listed(start: int) -> Grant:
