@@ -16,7 +16,7 @@ from .conftest import Done
 from .example import EXAMPLE
 
 Portgate = Callable[..., Done]
-PATIENCE = 20.0  # seconds for all commands about one file, on a busy machine
+PATIENCE = 120.0  # seconds for all commands about one file: longer means for ever
 SAMPLE = 40  # files of each kind, spread over all
 INTERFACES = "interfaces=eth0:192.0.2.1/24,eth0:2001:db8::1/64,eth1:10.0.0.1/24"
 PACKETS = [

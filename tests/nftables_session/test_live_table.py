@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -361,17 +360,11 @@ def test_without_permission_a_remedy_is_given(inside: Inside) -> None:
     assert "root" in str(inside(body))
 
 
-def test_ten_thousand_grants_load_at_once_and_one_changes_quickly(inside: Inside) -> None:
-    def body() -> tuple[float, float]:
+def test_ten_thousand_grants_load_at_once_and_one_change_is_one_line(inside: Inside) -> None:
+    def body() -> None:
         session = NftablesSession()
         grants = [grant(1024 + index, f"10.{index >> 8}.{index & 255}.0/24") for index in range(10_000)]
-        start = time.monotonic()
         apply(session, allowing(*grants))
-        loaded = time.monotonic()
         assert apply(session, allowing(*grants[:-1])).count("\n") == 1
-        return loaded - start, time.monotonic() - loaded
 
-    seconds = inside(body)
-    print(f"first load, one change, each read back and compared: {seconds} seconds")
-    assert isinstance(seconds, tuple)
-    assert max(seconds) < 10
+    inside(body)
