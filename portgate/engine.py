@@ -203,15 +203,15 @@ def see(path: str | None = None) -> Seen:
 
 def understand(capture: Capture) -> Seen:
     """What a capture says. Errors: PG424 when it says nothing about rules."""
-    from portgate.core.ruleset import Ruleset
+    from portgate.core.joining import joined
     from portgate.sockets import parse
 
-    known = [(backend, capture.of_kind(*backend.reading_kinds)) for backend in map(backends.get, backends.names())]
-    read = [(backend, readings) for backend, readings in known if readings]
+    known = [(parser, capture.of_kind(*parser.reading_kinds)) for parser in backends.parsers()]
+    read = [(parser, readings) for parser, readings in known if readings]
     if not read:
         raise PortgateError(*(errors(capture.notes) or [Diagnostic("PG424", "no rules of any firewall were read")]))
-    containers = tuple(one for backend, readings in read for one in backend.parse(readings).containers)
-    return Seen(capture, Ruleset(containers), parse(capture.readings), *_place(capture))
+    rules = joined(parser.parse(readings) for parser, readings in read)
+    return Seen(capture, rules, parse(capture.readings), *_place(capture))
 
 
 def _place(capture: Capture) -> tuple[Host, Facts]:
@@ -409,7 +409,7 @@ def fingerprint(capture: Capture) -> str:
     """Tells whether the rules of a host have changed since a plan was made. Counters of packets do not count."""
     import hashlib
 
-    rules = [one.text for name in backends.names() for one in capture.of_kind(*backends.get(name).reading_kinds)]
+    rules = [one.text for parser in backends.parsers() for one in capture.of_kind(*parser.reading_kinds)]
     return hashlib.sha256("\0".join(rules).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

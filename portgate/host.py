@@ -65,7 +65,7 @@ def kinds() -> tuple[str, ...]:
     from portgate import sockets
     from portgate.core.sessions import KIND
 
-    rules = (kind for name in backends.names() for kind in backends.get(name).reading_kinds)
+    rules = (kind for parser in backends.parsers() for kind in parser.reading_kinds)
     return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl", KIND]))
 
 
@@ -99,12 +99,13 @@ def _gather(parts: Iterable[Part]) -> Capture:
 
 
 def _rules() -> Iterator[Part]:
-    """A part for each backend that this host has. None at all is a note, for then nobody knows the rules."""
+    """A part for each backend that this host has, then the readers. No backend is a note, for then hardly any rule is known."""
     usable = [name for name in backends.names() if backends.get(name).available() is None]
     if not usable:
         yield _no_backend
     for name in usable:
         yield partial(_read_rules, name)
+    yield from (backends.reader(name).capture for name in backends.readers())
 
 
 def _read_rules(backend: str) -> Capture:

@@ -2,6 +2,7 @@
 
 A backend is a folder `portgate/backends/NAME/` whose `__init__` holds a value `BACKEND: Backend`. Nothing else
 in portgate names a backend. `emit`, `parse` and `transaction` are pure; only the session acts.
+A folder without a module `emit` only reads: its `__init__` holds a value `READER: Reader`.
 
 The laws (tests/conformance runs them for every backend):
 1 `parse(emit(r))` means `r`. 2 `emit` is stable. 3 `parse` never raises on a real listing: what it can't read is opaque.
@@ -19,7 +20,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
-    from portgate.core.capture import Artifact, Reading
+    from portgate.core.capture import Artifact, Capture, Reading
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 
@@ -40,6 +41,22 @@ class Session(Protocol):
 
     def generation(self) -> str | None:
         """A cheap token that changes whenever any rule of the host does, else None."""
+
+
+class Parser(Protocol):
+    """A firewall whose listings portgate understands."""
+
+    reading_kinds: tuple[str, ...]
+
+    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+        """All rules in the readings of these kinds."""
+
+
+class Reader(Parser, Protocol):
+    """A firewall whose rules portgate reads, and does not change."""
+
+    def capture(self) -> Capture:
+        """Its rules on this host, nothing when the host does not have it; what could not be read is a note."""
 
 
 class Backend(Protocol):
@@ -75,7 +92,22 @@ class Backend(Protocol):
 
 
 def names() -> Iterator[str]:
+    """The backends."""
+    return (name for name in _folders() if _writes(name))
+
+
+def readers() -> Iterator[str]:
+    """Those that only read."""
+    return (name for name in _folders() if not _writes(name))
+
+
+def _folders() -> Iterator[str]:
     return (module.name for module in iter_modules(__path__) if module.ispkg)
+
+
+def _writes(name: str) -> bool:
+    """Found without an import, for `portgate --help` asks."""
+    return any(module.name == "emit" for module in iter_modules([f"{path}/{name}" for path in __path__]))
 
 
 def get(name: str) -> Backend:
@@ -84,3 +116,17 @@ def get(name: str) -> Backend:
         raise KeyError(name)
     backend: Backend = import_module(f"{__name__}.{name}").BACKEND
     return backend
+
+
+def reader(name: str) -> Reader:
+    """Errors: KeyError for an unknown name."""
+    if name not in readers():
+        raise KeyError(name)
+    found: Reader = import_module(f"{__name__}.{name}").READER
+    return found
+
+
+def parsers() -> Iterator[Parser]:
+    """Backends and readers: all whose listings are understood."""
+    yield from map(get, names())
+    yield from map(reader, readers())

@@ -396,10 +396,20 @@ def _waits_in_vain(grant: Grant, listeners: Sequence[Listener]) -> bool:
 
 
 def _of_rules(live: Ruleset) -> Iterator[Finding]:
-    """PG608, chain by chain, in rules that are not ours: those that would end a packet's way, but that none reaches."""
+    """PG607, and chain by chain PG608, in rules that are not ours: those that would end a packet's way, but that none reaches."""
+    stores = [(one.store, one.name) for one in live.containers if _blocks(one)]
+    if {"legacy", "nft"} <= {store for store, _ in stores}:
+        yield Finding(Diagnostic("PG607", ", ".join(name for _, name in stores)))
     for number, container in enumerate(live.containers):
         if container.families and not container.owned:
             yield from _dead_rules(live, container, number)
+
+
+def _blocks(container: Container) -> bool:
+    """Whether packets can end in it."""
+    ways = (rule.verdict for chain in container.chains for rule in chain.rules)
+    defaults = (chain.base.default for chain in container.chains if chain.base)
+    return bool(container.families) and any(isinstance(one, Drop | Reject) for one in (*ways, *defaults))
 
 
 def _dead_rules(live: Ruleset, container: Container, number: int) -> Iterator[Finding]:

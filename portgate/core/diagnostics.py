@@ -170,6 +170,8 @@ CATALOGUE = _catalogue(
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
     Kind("PG411", E, "not a listing of nftables", "The text is not what `nft -j list ruleset` prints: JSON, an object with the list \"nftables\". Nothing was concluded from it. Single rules that are not understood are no error: they count as undecided."),
     Kind("PG412", E, "not one line is a command of nft", "The text is neither the output of `nft list ruleset` nor a script for `nft -f`. Scripts of the shell that call nft are not interpreted: load them, and save the rules."),
+    Kind("PG413", E, "not a listing of iptables", "Not one line of the text is what `iptables-save` prints or `iptables-restore` takes. Nothing was concluded from it. Single lines that are not understood are no error: they count as rules that may do anything. Scripts of the shell that call iptables are not interpreted: load them, and save what they made."),
+    Kind("PG414", E, "not a listing of ipset", "The text is not what `ipset save` prints: a line `create NAME TYPE ...` for each set, and `add NAME ELEMENT` for each member."),
     Kind("PG420", E, "not a capture", "The file given as the host is not one that `portgate capture` writes. Captures are JSON with a schema number; a capture of plain saved output is made with `portgate capture --from KIND=FILE -o host.json`."),
     Kind("PG421", W, "a part of the host could not be read", "What is missing here is missing in every answer. Most often root is needed, or a program is not installed; the detail says which."),
     Kind("PG423", E, "a file given as part of the host cannot be read", "`capture --from KIND=FILE` and `--host FILE` read regular files of UTF-8 text, up to a stated size."),

@@ -308,11 +308,15 @@ Effect = Log | Counter | SetMark | NoTrack | SideNote
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a rule stands: its native text, its line in the reading (from 1), the kernel's handle."""
+    """Where a rule stands: its native text, its line in the reading (from 1), the kernel's handle.
+
+    `partial`: the listing shows less than the rule does, as nft does of matches that iptables made.
+    """
 
     text: str = ""
     line: int | None = None
     handle: int | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,7 +407,8 @@ OWNER = "made by portgate"  # comment of a set that every container of ours has:
 class Container:
     """What is owned and replaced as a whole: nft table, iptables table, pf anchor, ipfw set.
 
-    **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's.
+    **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's;
+    `hearsay` when it was not read in the store's own language (nf_tables through iptables), which may tell it wrongly.
     """
 
     name: str
@@ -412,6 +417,7 @@ class Container:
     sets: tuple[NamedSet, ...] = ()
     store: str = "nft"
     owned: bool = False
+    hearsay: bool = field(default=False, compare=False)
 
     def chain(self, name: str) -> Chain | None:
         return next((one for one in self.chains if one.name == name), None)

@@ -198,6 +198,7 @@ def _rule(body: Body, draft: Draft) -> tuple[Rule, ...]:
         render.rule(expressions),
         line if isinstance(line, int) else None,
         handle if isinstance(handle, int) else None,
+        any(isinstance(one, dict) and "xt" in one for one in expressions),
     )
     return statements.rules(expressions, draft, comment if isinstance(comment, str) else "", origin)
 

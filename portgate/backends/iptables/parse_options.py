@@ -1,0 +1,127 @@
+"""One rule of an iptables listing, cut into its options and those into sections: text -> `Section`s.
+
+Facts
+    `iptables-restore` knows double quotes, and backslashes inside of them; a single quote is a letter (iptables 1.8.9,
+    xshared.c). An option belongs to the `-m` or `-j` before it; those of the protocol also stand after another `-m`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+_WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*"?)+')
+_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"?')
+_ESCAPED = re.compile(r"\\(.)")
+
+# Short names and other spellings of the options that every rule can have.
+_GENERAL = {
+    "-s": "-s", "--source": "-s", "--src": "-s", "-d": "-d", "--destination": "-d", "--dst": "-d",
+    "-i": "-i", "--in-interface": "-i", "-o": "-o", "--out-interface": "-o",
+    "-p": "-p", "--protocol": "-p", "--proto": "-p", "-f": "-f", "--fragment": "-f", "-c": "-c", "--set-counters": "-c",
+    "-4": "-4", "--ipv4": "-4", "-6": "-6", "--ipv6": "-6", "-t": "-t", "--table": "-t", "-w": "-w", "--wait": "-w",
+}  # fmt: skip
+_STARTS = {"-m": "-m", "--match": "-m", "-j": "-j", "--jump": "-j", "-g": "-g", "--goto": "-g"}
+# Options of the protocol (`-p`), wherever they stand.
+TRANSPORT = {
+    "--sport": "--sport", "--source-port": "--sport", "--dport": "--dport", "--destination-port": "--dport",
+    "--tcp-flags": "--tcp-flags", "--syn": "--syn", "--tcp-option": "--tcp-option", "--icmp-type": "--icmp-type",
+    "--icmpv6-type": "--icmp-type", "--chunk-types": "--chunk-types", "--dccp-types": "--dccp-types",
+    "--dccp-option": "--dccp-option",
+}  # fmt: skip
+_TEXTS = frozenset(
+    {
+        "--comment", "--log-prefix", "--nflog-prefix", "--ulog-prefix", "--prefix", "--string", "--hex-string",
+        "--bytecode", "--label", "--name", "--hashlimit-name", "--helper", "--genre", "--set-xmark", "--type", "--led-trigger-id",
+    }
+)  # fmt: skip
+
+
+class Option(NamedTuple):
+    """`! --dport 22:80`."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    negated: bool = False
+
+    @property
+    def value(self) -> str:
+        return self.values[0] if self.values else ""
+
+    def text(self) -> str:
+        return " ".join((self.name, *self.values))
+
+    def __str__(self) -> str:
+        return f"! {self.text()}" if self.negated else self.text()
+
+
+class Section(NamedTuple):
+    """What belongs to one `-m NAME`, `-j NAME` or `-g NAME`; `kind` is that word, "" for the rule's own options."""
+
+    kind: str
+    name: str
+    options: list[Option]
+
+    def text(self) -> str:
+        return " ".join((self.name, *map(str, self.options)))
+
+    def get(self, *names: str) -> Option | None:
+        return next((one for one in self.options if one.name in names), None)
+
+
+def words(line: str) -> list[str]:
+    """The words of a line, without their quotes."""
+    if '"' not in line:
+        return line.split()
+    return [_QUOTED.sub(_unquoted, word) for word in _WORD.findall(line)]
+
+
+def _unquoted(found: re.Match[str]) -> str:
+    return _ESCAPED.sub(r"\1", found[1])
+
+
+def sections(line: Sequence[str]) -> list[Section]:
+    """The rule's own options first, then those of the protocol, then each match and target as written."""
+    general, transport = Section("", "", []), Section("", "transport", [])
+    found = [general, transport]
+    current = general
+    for option in _options(line):
+        start = _STARTS.get(option.name)
+        if start:
+            current = Section(start, option.value, [])
+            found.append(current)
+        elif option.name in _GENERAL:
+            general.options.append(option._replace(name=_GENERAL[option.name]))
+        elif option.name in TRANSPORT and current.kind != "-j":
+            transport.options.append(option._replace(name=TRANSPORT[option.name]))
+        else:
+            current.options.append(option)
+    return found
+
+
+def _options(line: Sequence[str]) -> Iterator[Option]:
+    """**Shape** `! --name value ...`, and as written long ago `--name ! value`."""
+    at, end = 0, len(line)
+    while at < end:
+        negated = line[at] == "!" and at + 1 < end
+        at += negated
+        name = line[at]
+        at += 1
+        start = at
+        if name in _TEXTS and at < end:
+            at += 1
+        else:
+            while at < end and not _begins_option(line, at):
+                at += 1
+        values = tuple(line[start:at])
+        if len(values) > 1 and values[0] == "!":
+            negated, values = not negated, values[1:]
+        yield Option(name, values, negated)
+
+
+def _begins_option(line: Sequence[str], at: int) -> bool:
+    word = line[at]
+    if word == "!":
+        return at + 1 < len(line) and line[at + 1].startswith("-")
+    return word.startswith("-") and len(word) > 1 and not word[1].isdigit()

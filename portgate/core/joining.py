@@ -1,0 +1,53 @@
+"""Readings of one host's rules, joined: every rule once, as its own store tells it.
+
+Theory
+    The rules that iptables puts into nf_tables are told twice: nft shows where they stand, but of their xtables matches
+    only the names; iptables shows those, but misreports, without a word, what a native tool wrote into the same table
+    (iptables 1.8.9 prints `ip saddr @blocked drop` as `-j DROP`). Both list the rules of a chain in the kernel's
+    order. So nft's reading counts, and the rules that it tells in part are taken from the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from portgate.core.ruleset import Chain, Container, Rule, Ruleset
+
+
+def joined(readings: Iterable[Ruleset]) -> Ruleset:
+    """One ruleset of them all. Tables that were read in two ways count once."""
+    containers = [container for reading in readings for container in reading.containers]
+    hearsay = {one.name: one for one in containers if one.hearsay}
+    direct = {one.name for one in containers if not one.hearsay}
+    return Ruleset(
+        tuple(
+            one if one.hearsay else _completed(one, hearsay.get(one.name))
+            for one in containers
+            if not (one.hearsay and one.name in direct)
+        )
+    )
+
+
+def _completed(container: Container, other: Container | None) -> Container:
+    """The container, with the rules that its listing shows in part as the other reading has them."""
+    if other is None or {one.name for one in container.sets} & {one.name for one in other.sets}:
+        return container
+    chains = tuple(_completed_chain(one, other.chain(one.name)) for one in container.chains)
+    return replace(container, chains=chains, sets=(*container.sets, *other.sets))
+
+
+def _completed_chain(chain: Chain, other: Chain | None) -> Chain:
+    if other is None or not any(rule.origin.partial for rule in chain.rules):
+        return chain
+    ours, theirs = _as_listed(chain.rules), _as_listed(other.rules)
+    if len(ours) != len(theirs):
+        return chain  # it has changed between the two readings
+    chosen = (their if our[0].origin.partial else our for our, their in zip(ours, theirs, strict=True))
+    return replace(chain, rules=tuple(rule for rules in chosen for rule in rules))
+
+
+def _as_listed(rules: Sequence[Rule]) -> list[tuple[Rule, ...]]:
+    """Rules by the listed rule that they were read from."""
+    return [tuple(group) for _, group in groupby(rules, lambda one: (one.origin.handle, one.origin.line))]
