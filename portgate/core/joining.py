@@ -5,6 +5,8 @@ Theory
     only the names; iptables shows those, but misreports, without a word, what a native tool wrote into the same table
     (iptables 1.8.9 prints `ip saddr @blocked drop` as `-j DROP`). Both list the rules of a chain in the kernel's
     order. So nft's reading counts, and the rules that it tells in part are taken from the other one.
+    Legacy tables are registered once, at their first use; nft chains with every load of theirs. So the former are taken
+    to be the older ones where priorities are equal.
 """
 
 from __future__ import annotations
@@ -21,13 +23,12 @@ def joined(readings: Iterable[Ruleset]) -> Ruleset:
     containers = [container for reading in readings for container in reading.containers]
     hearsay = {one.name: one for one in containers if one.hearsay}
     direct = {one.name for one in containers if not one.hearsay}
-    return Ruleset(
-        tuple(
-            one if one.hearsay else _completed(one, hearsay.get(one.name))
-            for one in containers
-            if not (one.hearsay and one.name in direct)
-        )
+    counting = (
+        one if one.hearsay else _completed(one, hearsay.get(one.name))
+        for one in containers
+        if not (one.hearsay and one.name in direct)
     )
+    return Ruleset(tuple(sorted(counting, key=lambda one: one.store != "legacy")))
 
 
 def _completed(container: Container, other: Container | None) -> Container:

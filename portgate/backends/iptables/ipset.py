@@ -166,7 +166,7 @@ def named_set(named: Set, changing: bool = False) -> NamedSet:
         raise NotUnderstoodError(f"its option {min(unknown)}")
     dimensions = named.dimensions
     fields = tuple(_fields(dimensions, ["src"] * len(dimensions), named.family))
-    rows = [(one, _box(one.text, named, dimensions)) for one in named.entries]
+    rows = [(one, _box(one, named, dimensions)) for one in named.entries]
     boxes = [box for _, box in rows]
     if any(entry.nomatch for entry, _ in rows):
         if dimensions.count("net") != 1:
@@ -193,19 +193,25 @@ def _without_exceptions(rows: Sequence[tuple[Entry, Box]], column: int) -> Itera
         yield from ((*others[:column], part, *others[column:]) for part in values)
 
 
-def _box(text: str, named: Set, dimensions: Sequence[str]) -> Box:
-    parts = text.split(",")
+def _box(entry: Entry, named: Set, dimensions: Sequence[str]) -> Box:
+    parts = entry.text.split(",")
     if len(parts) != len(dimensions):
-        raise NotUnderstoodError(text)
+        raise NotUnderstoodError(entry.text)
     sides: list[Interval] = []
     for dimension, part in zip(dimensions, parts, strict=True):
         if dimension == "port":
             sides += _port(part, alone=len(dimensions) == 1)
         elif dimension == "iface":
-            sides.append(interface(part))
+            sides.append(_interface(part, "wildcard" in entry.options))
         else:
             sides.append(_addresses(part, named))
     return tuple(sides)
+
+
+def _interface(text: str, wildcard: bool) -> Interval:
+    if text.startswith("physdev:"):
+        raise NotUnderstoodError(text)
+    return interface(f"{text}+" if wildcard else text)
 
 
 def _port(text: str, *, alone: bool) -> list[Interval]:

@@ -149,9 +149,9 @@ class _Listing:
 
     def _command(self, text: str, number: int, table: str | None) -> bool:
         if text.startswith(":"):
-            name, _, rest = text[1:].partition(" ")
-            self._table(table).declare(name.strip(), rest.split()[0] if rest.split() else "-")
-            return bool(name)
+            name, default = [*text[1:].split(), "-", "-"][:2]
+            self._table(table).declare(name, default)
+            return name != "-"
         plain = _COUNTERS.sub("", text)
         match words(plain):
             case ["-A" | "--append", chain, *rest]:

@@ -1,0 +1,262 @@
+"""Random rulesets as people write them for iptables, in the text of its restore programs and of ipset.
+
+Rules of this file
+    Everything that it writes loads (iptables 1.8.9): the tests fail when something does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from portgate.core.net import Family, format_address, prefixes
+from tests.generate.world import CUTS, PORTS, own_addresses, peers
+
+HOOKS = {
+    "raw": ("PREROUTING",),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD"),
+    "nat": ("PREROUTING",),
+    "filter": ("INPUT", "FORWARD"),
+    "security": ("INPUT", "FORWARD"),
+}
+STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
+INTERFACES = ("eth0", "eth1", "wg0", "wg+", "e+", "+")
+WITH_PORTS = ("tcp", "tcp", "udp", "sctp", "dccp", "udplite")
+FLAGS = ("SYN", "ACK", "FIN", "RST", "PSH", "URG")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is loaded, in this order."""
+
+    sets: str
+    listings: tuple[tuple[str, str], ...]
+    """(`iptables-nft-restore` or a sibling, its input)."""
+
+
+def rules(rng: Random) -> Rules:
+    """Of one or both stores, for both families."""
+    stores = rng.choice((("legacy",), ("nft",), ("legacy", "nft")))
+    listings = [
+        (f"{program}-{store}-restore", listing(rng, family))
+        for store in stores
+        for program, family in (("iptables", Family.IPV4), ("ip6tables", Family.IPV6))
+    ]
+    return Rules(sets(rng), tuple(listings))
+
+
+def listing(rng: Random, family: Family) -> str:
+    """Some tables of one family."""
+    names = rng.sample(sorted(HOOKS), rng.randint(1, 4))
+    return "".join(_Table(rng, family, name).text() for name in names)
+
+
+def sets(rng: Random) -> str:
+    """Sets of every kind that portgate understands, with a suffix for the family."""
+    return "".join(_sets(rng, family) for family in Family)
+
+
+def _sets(rng: Random, family: Family) -> str:
+    inet = "inet" if family is Family.IPV4 else "inet6"
+    cuts = [format_address(family, one) for one in CUTS[family]]
+    nets = _networks(rng, family, 6)
+    exception = rng.choice(nets)
+    lines = [f"create {kind.replace(':', '-').replace(',', '-')}{family} {kind} family {inet}" for kind in SETS]
+    lines += [f"add hash-ip{family} {one}" for one in rng.sample(cuts, 4)]
+    lines += [f"add hash-net{family} {one}" for one in nets if one != exception]
+    lines += [f"add hash-net{family} {exception} nomatch"]
+    for number in range(5):
+        port = f"{rng.choice(('tcp', 'udp', 'sctp'))}:{rng.choice(PORTS)}"
+        lines += [
+            f"add hash-ip-port{family} {rng.choice(cuts)},{port} -exist",
+            f"add hash-net-port{family} {rng.choice(nets)},{port}{' nomatch' if number == 4 else ''} -exist",
+            f"add hash-net-iface{family} {rng.choice(nets)},{rng.choice(('eth0', 'wg0'))} -exist",
+            f"add hash-ip-port-net{family} {rng.choice(cuts)},{port},{rng.choice(nets)} -exist",
+        ]
+    lines += [f"create several{family} list:set", f"add several{family} hash-net{family}"]
+    lines += [f"add several{family} hash-ip{family}"]
+    if family is Family.IPV4:
+        lines += ["create ports bitmap:port range 0-65535", f"add ports {PORTS[0]}-{PORTS[2]}", f"add ports {PORTS[5]}"]
+        lines += ["create bits bitmap:ip range 10.0.0.0/16", "add bits 10.0.0.5-10.0.0.130"]
+        lines += ["create coarse hash:ip netmask 25", "add coarse 198.51.100.1"]
+    return "\n".join(lines) + "\n"
+
+
+SETS = ("hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:net,iface", "hash:ip,port,net")
+
+
+def _networks(rng: Random, family: Family, count: int) -> list[str]:
+    """Some inside of others."""
+    found = {_network(rng, family) for _ in range(count)}
+    return sorted(found)
+
+
+def _network(rng: Random, family: Family) -> str:
+    first, last = sorted(rng.sample(CUTS[family], 2))
+    base, length = rng.choice(list(prefixes(family, (first, last - 1))))
+    return f"{format_address(family, base)}/{max(length, 1)}"
+
+
+@dataclass(slots=True)
+class _Table:
+    rng: Random
+    family: Family
+    name: str
+
+    def text(self) -> str:
+        rng = self.rng
+        users = [f"user-{number}" for number in range(rng.randint(0, 3))]
+        lines = [f"*{self.name}"]
+        for hook in HOOKS[self.name]:
+            policy = "DROP" if self.name != "nat" and rng.random() < 0.2 else "ACCEPT"
+            lines.append(f":{hook} {policy} [0:0]")
+        lines += [f":{name} - [0:0]" for name in users]
+        for number, name in enumerate((*users, *HOOKS[self.name])):
+            callees = users[number + 1 :] if name in users else users
+            lines += [f"-A {name} {self._rule(name, callees)}" for _ in range(rng.randint(1, 7))]
+        return "\n".join([*lines, "COMMIT", ""])
+
+    def _rule(self, chain: str, callees: Sequence[str]) -> str:
+        rng = self.rng
+        protocol = rng.choice((*WITH_PORTS, "icmp", "all", ""))
+        if protocol == "icmp" and self.family is Family.IPV6:
+            protocol = "ipv6-icmp"
+        parts = [f"{self._not()}-p {protocol}"] if protocol else []
+        if parts and not parts[0].startswith("!"):
+            parts += [self._of_protocol(protocol)]
+        elif protocol == "all":
+            parts = ["-p all"]
+        readers: list[Callable[[], str]] = [
+            self._addresses, self._interface, self._state, self._type, self._mark, self._range, self._set, self._rest,
+        ]  # fmt: skip
+        parts += [one() for one in rng.sample(readers, rng.randint(0, 2))]
+        parts.append(self._target(chain, protocol if "!" not in parts[:1] else "", callees, parts))
+        return " ".join(part for part in parts if part)
+
+    def _not(self) -> str:
+        return "! " if self.rng.random() < 0.2 else ""
+
+    # ---- matches
+
+    def _of_protocol(self, protocol: str) -> str:
+        rng = self.rng
+        if protocol in WITH_PORTS:
+            plain = f"-m {protocol} {self._not()}--{rng.choice('sd')}port {_ports(rng)}"
+            several = f"-m multiport {self._not()}--{rng.choice(('sports', 'dports', 'ports'))} {_port_list(rng)}"
+            choices = [several, ""] if protocol == "udplite" else [plain, plain, several, ""]
+            if protocol == "tcp":
+                choices += [f"-m tcp {self._not()}--syn", f"-m tcp {self._not()}--tcp-flags {self._flags()}"]
+            return rng.choice(choices)
+        if protocol == "icmp":
+            return f"-m icmp {self._not()}--icmp-type {rng.choice(('8', 'echo-request', '13', '3/1', 'any'))}"
+        if protocol == "ipv6-icmp":
+            return f"-m icmp6 {self._not()}--icmpv6-type {rng.choice(('128', 'echo-request', '135', '1/4'))}"
+        return ""
+
+    def _flags(self) -> str:
+        mask = self.rng.sample(FLAGS, self.rng.randint(1, 4))
+        return f"{','.join(mask)} {self.rng.choice((mask[0], 'NONE'))}"
+
+    def _addresses(self) -> str:
+        rng = self.rng
+        return f"{self._not()}-{rng.choice('ssd')} {_network(rng, self.family)}"
+
+    def _interface(self) -> str:
+        return f"{self._not()}-i {self.rng.choice(INTERFACES)}"
+
+    def _state(self) -> str:
+        rng = self.rng
+        states = rng.sample(STATES, rng.randint(1, 3))
+        own = [format_address(self.family, one) for one in own_addresses(self.family)]
+        return rng.choice(
+            (
+                f"-m state {self._not()}--state {','.join(states)}",
+                f"-m conntrack {self._not()}--ctstate {','.join(states)}",
+                f"-m conntrack {self._not()}--ctstate {','.join([*states[:1], 'DNAT'])}",
+                f"-m conntrack --ctstate {states[0]} {self._not()}--ctproto {rng.choice(('tcp', 'udp'))}",
+                f"-m conntrack --ctproto tcp {self._not()}--ctorigdstport {_ports(rng)}",
+                f"-m conntrack {self._not()}--ctorigdst {rng.choice(own)}",
+                f"-m conntrack {self._not()}--ctorigsrc {_network(rng, self.family)}",
+            )
+        )
+
+    def _type(self) -> str:
+        kinds = (
+            "LOCAL",
+            "UNICAST",
+            "MULTICAST",
+            "LOCAL,UNICAST",
+            *(("BROADCAST",) if self.family is Family.IPV4 else ()),
+        )
+        return f"-m addrtype {self._not()}--{self.rng.choice(('src', 'dst'))}-type {self.rng.choice(kinds)}"
+
+    def _mark(self) -> str:
+        return f"-m {self.rng.choice(('mark', 'connmark'))} {self._not()}--mark {self.rng.choice(('0x1', '0x2/0x3', '0x0', '0x1/0x1'))}"
+
+    def _range(self) -> str:
+        first, last = sorted(self.rng.sample(CUTS[self.family], 2))
+        ends = f"{format_address(self.family, first)}-{format_address(self.family, last)}"
+        return f"-m iprange {self._not()}--{self.rng.choice(('src', 'dst'))}-range {ends}"
+
+    def _set(self) -> str:
+        rng = self.rng
+        kind = rng.choice((*SETS, "several", "ports", "bits", "coarse"))
+        if kind in ("ports", "bits", "coarse"):
+            name, count = kind, 1
+        else:
+            name, count = f"{kind.replace(':', '-').replace(',', '-')}{self.family}", kind.count(",") + 1
+        if self.family is Family.IPV6 and kind in ("bits", "coarse"):
+            name = "hash-net6"
+        count = max(1, count + rng.choice((0, 0, 0, 0, 1, -1)))
+        return f"-m set {self._not()}--match-set {name} {','.join(rng.choice(('src', 'src', 'dst')) for _ in range(count))}"
+
+    def _rest(self) -> str:
+        return self.rng.choice(
+            (
+                "-m limit --limit 5/min",
+                '-m comment --comment "says \\"no\\", -j DROP \\\\"',
+                "-m ttl --ttl-eq 1" if self.family is Family.IPV4 else "-m hl --hl-eq 1",
+                "-m length --length 0:10",
+            )
+        )
+
+    # ---- targets
+
+    def _target(self, chain: str, protocol: str, callees: Sequence[str], parts: Sequence[str]) -> str:
+        rng = self.rng
+        choices = ["-j ACCEPT", "-j RETURN", "-j LOG --log-prefix \"a 'b' \"", ""]
+        choices += [f"{word} {name}" for name in callees for word in ("-j", "-j", "-g")]
+        choices += [f"-j MARK --set-{word}" for word in ("mark 1", "xmark 0x2/0x3")]
+        if self.name == "nat":
+            return rng.choice([*choices, *self._translations(protocol, parts)])
+        choices += ["-j DROP", "-j DROP", "-j ACCEPT"]
+        if self.name == "raw":
+            choices += ["-j CT --notrack", "-j CT --notrack"]
+        if self.name == "mangle":
+            choices += ["-j MARK --or-mark 2", "-j MARK --and-mark 1", "-j CONNMARK --set-mark 1"]
+            choices.append("-j TTL --ttl-set 64" if self.family is Family.IPV4 else "-j HL --hl-set 64")
+        if self.name == "filter":
+            choices += ["-j REJECT", "-j REJECT"]
+            if "-p tcp" in parts:
+                choices.append("-j REJECT --reject-with tcp-reset")
+        return rng.choice(choices)
+
+    def _translations(self, protocol: str, parts: Sequence[str]) -> list[str]:
+        rng = self.rng
+        target = format_address(self.family, rng.choice((*peers(self.family), *own_addresses(self.family))))
+        if f"-p {protocol}" not in parts or protocol not in WITH_PORTS or protocol == "udplite":
+            return ["-j REDIRECT", f"-j DNAT --to-destination {target}"] * 2
+        port = rng.choice(PORTS)
+        place = f"[{target}]:{port}" if self.family is Family.IPV6 else f"{target}:{port}"
+        return [f"-j REDIRECT --to-ports {port}", f"-j DNAT --to-destination {place}"] * 3
+
+
+def _ports(rng: Random) -> str:
+    first, last = sorted(rng.sample(PORTS, 2))
+    return rng.choice((str(first), f"{first}:{last}", f"{first}:", f":{last}"))
+
+
+def _port_list(rng: Random) -> str:
+    ports = sorted(rng.sample(PORTS, 3))
+    return rng.choice((f"{ports[0]},{ports[2]}", f"{ports[0]}:{ports[1]},{ports[2]}", str(ports[1])))
