@@ -104,6 +104,7 @@ def beside_nft(rng: Random) -> str:
 def test_the_kernel_agrees_about_random_rules_of_iptables(
     make: Callable[[Random], str], host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    host.empty()
     kernel = Kernel(host.oracle, host.read, conntrack_states(host.oracle), host.put)
     tally = kernel.compare(texts(make, SEED), DECIDERS, PAIRS, SEED)
     with capsys.disabled():
