@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -418,12 +418,13 @@ class Terms:
     """How an apply is to be done. `overrides` are the codes of objections that are not to stop it.
 
     **Units** `confirm` in seconds, after which the old rules are restored unless it is confirmed; 0 never, None as usual:
-    60 over SSH, else never. `message` says why, for the history.
+    60 over SSH, else never. `message` says why, for the history; `persist`: the machine is to start with these rules.
     """
 
     overrides: Collection[str] = ()
     confirm: float | None = None
     message: str = ""
+    persist: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +494,7 @@ def _apply(
     consent: Consent | None,
     terms: Terms,
 ) -> Applied | None:
-    from portgate.apply import finish, journal, record, transaction
+    from portgate.apply import finish, history, journal, record, transaction
 
     desired = _rules_for(backend, file, today)
     before = transaction.observe(session, backend)
@@ -510,15 +511,18 @@ def _apply(
     def prepare() -> Generation:
         if file.policy.management or connection:
             doubts.extend(_require_way_back(_lockouts(see(), file, desired, today), file, terms.overrides))
-        return _generation(file, backend, desired, connection, terms.message)
+        return history.made(
+            file.policy, file.contents, backend, desired, str(connection or ""), terms.message, persist=terms.persist
+        )
 
+    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today)
     window = _window(terms, connection)
     steps = journal.Journal(
         opened,
         journal.new(file.policy.name, backend.name, str(connection or "")),
         window,
         prepare,
-        partial(_record, file, backend, today),
+        remembered,
         _arm,
     )
     after = transaction.run(session, backend, before, desired, _proof(backend, desired), steps)
@@ -526,7 +530,7 @@ def _apply(
     if changed and window is None:
         doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
     elif not changed:
-        doubts.extend(_remembered(partial(record.save, opened, _record(file, backend, today, after.generation))))
+        doubts.extend(_remembered(partial(record.save, opened, remembered(after.generation))))
     warnings = (*file.warnings, *doubts, *_shortfalls_here(file))
     return Applied(file.policy.name, backend.name, changed, window if changed else None, warnings, file.sources)
 
@@ -551,37 +555,12 @@ def _window(terms: Terms, connection: object) -> float | None:
     return terms.confirm or None
 
 
-def _generation(
-    file: PolicyFile, backend: Backend, desired: Ruleset, connection: sessions.Session | None, message: str
-) -> Generation:
-    from portgate.apply import history
-
-    files = tuple((path, content.decode(errors="surrogateescape")) for path, content in file.contents.items())
-    artifact = backend.emit(desired).text
-    return history.Generation(
-        file.policy.name, files, backend.name, artifact, _time(), history.who(), str(connection or ""), message
-    )
-
-
-def _record(file: PolicyFile, backend: Backend, today: date, generation: str | None) -> Record:
-    from portgate.apply import record
-
-    files = tuple((path, record.digest(content)) for path, content in file.contents.items())
-    identity = record.host_identity()
-    return record.Record(file.policy.name, files, today.isoformat(), _time(), backend.name, generation, identity)
-
-
-def _time() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _remembered(write: Callable[[], None]) -> tuple[Diagnostic, ...]:
-    """That a record can't be written is a warning: the rules are loaded and proven."""
+def _remembered(write: Callable[[], tuple[Diagnostic, ...] | None]) -> tuple[Diagnostic, ...]:
+    """What `write` warns of. That a record can't be written is a warning, too: the rules are loaded and proven."""
     try:
-        write()
+        return write() or ()
     except PortgateError as error:
         return (Diagnostic("PG524", "; ".join(one.detail for one in error.diagnostics)),)
-    return ()
 
 
 def undo(on_wait: Callable[[], None]) -> str | None:
@@ -626,12 +605,13 @@ def _kept(contents: Mapping[str, bytes], path: str) -> bytes:
     return contents[path]
 
 
-def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> str:
-    """Keeps the rules of the apply that waits for it; the name of its policy. Errors: PG549, PG545."""
+def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> tuple[str, tuple[Diagnostic, ...]]:
+    """Keeps the rules of the apply that waits for it; the name of its policy, and warnings. Errors: PG549, PG545."""
     from portgate.apply import finish, lock, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        return finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session).policy
+        entry, warnings = finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session)
+    return entry.policy, warnings
 
 
 def history() -> tuple[Generation, ...]:
@@ -660,7 +640,8 @@ class Status:
 
     **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
     this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
-    was undone since, with the reason; `notes` tell of one that was cut off.
+    was undone since, with the reason; `boot` says what the machine
+    starts with, "" where that is not known; `notes` tell of one that was cut off.
     """
 
     backend: str
@@ -669,23 +650,25 @@ class Status:
     untouched: bool
     waiting: Entry | None = None
     undone: tuple[str, str] | None = None
+    boot: str = ""
     notes: tuple[Diagnostic, ...] = ()
 
 
 def status(backend_name: str = "auto") -> Status:
     """Quick when nothing has changed since the last apply: no rule is read then. What was cut off is finished or undone."""
-    from portgate.apply import finish, record, state
+    from portgate.apply import boot, finish, record, state
 
     backend = choose_backend(backend_name)
     with state.found(state.state_path()) as opened:
         waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
         latest = record.last(opened) if opened else None
         undone = finish.undone(opened) if opened else None
+        starts = boot.told(opened) if opened else ""
     session = backend.session()
     if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):
-        return Status(backend.name, latest, True, True, waiting, undone, notes)
+        return Status(backend.name, latest, True, True, waiting, undone, starts, notes)
     owned = backend.parse(session.read()).owned().containers
-    return Status(backend.name, latest, bool(owned), False, waiting, undone, notes)
+    return Status(backend.name, latest, bool(owned), False, waiting, undone, starts, notes)
 
 
 def status_of_capture(path: str, backend_name: str = "auto") -> Status:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from portgate import backends
-from portgate.apply import history, journal, lock, record
+from portgate.apply import boot, history, journal, lock, record
 from portgate.apply.journal import Entry, Phase
 from portgate.apply.state import State
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -31,8 +31,9 @@ def settle(state: State) -> tuple[Entry | None, tuple[Diagnostic, ...]]:
     if entry.host != record.host_identity():
         return None, _elsewhere(state, entry)
     if entry.phase is Phase.CONFIRMED or (entry.phase is Phase.PROVEN and entry.deadline is None):
-        confirm(state, entry)
-        return None, (Diagnostic("PG548", f"the apply of {entry.policy} was cut off after its rules were proven"),)
+        warnings = confirm(state, entry)
+        told = Diagnostic("PG548", f"the apply of {entry.policy} was cut off after its rules were proven")
+        return None, (told, *warnings)
     if entry.phase is Phase.PROVEN and entry.left is not None and entry.left > 0:
         return entry, ()
     undo(state, entry, f"it was cut off when it was {entry.phase.value}")
@@ -78,20 +79,31 @@ def require_free(state: State) -> tuple[Diagnostic, ...]:
     return told
 
 
-def confirm(state: State, entry: Entry) -> None:
-    """From the first line on the guard stands down. Errors: PortgateError PG520; then the next call finishes it."""
+def confirm(state: State, entry: Entry) -> tuple[Diagnostic, ...]:
+    """From the first line on the guard stands down. What the machine will not start with, as warnings.
+
+    Errors: PortgateError PG520; then the next call finishes it.
+    """
     if entry.deadline is not None and entry.phase is not Phase.CONFIRMED:
         entry = replace(entry, phase=Phase.CONFIRMED)
         journal.save(state, entry)
     history.confirm(state)
+    warnings = _start_with_latest(state)
     if entry.record is not None:
         record.save(state, entry.record)
     state.remove(UNDONE)
     journal.remove(state)
+    return warnings
 
 
-def confirm_from(state: State, session: str, *, same_session: bool) -> Entry:
-    """Confirms what waits for it. `session` is the SSH session of whoever confirms, "" for none.
+def _start_with_latest(state: State) -> tuple[Diagnostic, ...]:
+    latest = next(history.generations(state), None)
+    top = boot.root()
+    return boot.install(state, latest, top) if latest and latest.closed and top else ()
+
+
+def confirm_from(state: State, session: str, *, same_session: bool) -> tuple[Entry, tuple[Diagnostic, ...]]:
+    """Confirms what waits for it, with the warnings of `confirm`. `session` is the SSH session of whoever confirms, "" for none.
 
     Errors: PortgateError PG549 when nothing waits, PG545 when it comes from the session that applied.
     """
@@ -100,8 +112,7 @@ def confirm_from(state: State, session: str, *, same_session: bool) -> Entry:
         raise PortgateError(*told, Diagnostic("PG549", "no apply waits for a confirmation"))
     if session and session == waiting.session and not same_session:
         raise PortgateError(Diagnostic("PG545", f"this is the session that applied: {session}"))
-    confirm(state, waiting)
-    return waiting
+    return waiting, confirm(state, waiting)
 
 
 def undo(state: State, entry: Entry, why: str) -> None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from portgate import backends
-from portgate.apply import finish, journal, lock, record, state
+from portgate.apply import boot, finish, journal, lock, record, state
 from portgate.apply.journal import Entry, Phase
 from portgate.backends import Session
 from portgate.core.capture import Artifact
@@ -64,17 +64,10 @@ def arm(opened: state.State, entry: Entry) -> None:
 def command_of(directory: str, name: str) -> list[str]:
     """How the guard is started: as a unit of systemd where that runs in this network namespace."""
     program = [sys.executable, "-m", "portgate.apply.guard", directory, name]
-    if _SYSTEMD.exists() and _is_machine():
+    if _SYSTEMD.exists() and boot.in_machine():
         unit = ["systemd-run", "--quiet", "--collect", f"--unit=portgate-guard-{name}"]
         return [*unit, f"--setenv=PYTHONPATH={_package_path()}", "--property=IgnoreSIGPIPE=yes", *program]
     return [*program, "--detach"]
-
-
-def _is_machine() -> bool:
-    try:
-        return Path("/proc/1/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
-    except OSError:
-        return False
 
 
 def _package_path() -> str:

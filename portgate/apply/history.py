@@ -11,11 +11,18 @@ import json
 import os
 import pwd
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 from portgate.apply.state import State
 from portgate.core.diagnostics import Diagnostic, PortgateError
+
+if TYPE_CHECKING:
+    from portgate.backends import Backend
+    from portgate.core.policy import Policy
+    from portgate.core.ruleset import Ruleset
 
 FOLDER, PENDING = "history", "pending"
 KEPT = 50
@@ -24,8 +31,9 @@ _MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """**Shape** `files` are (path, text) with the main one first; `artifact` is the complete native text; `time` is
-    ISO 8601; `session` as in $SSH_CONNECTION, "" for none; `revision` is 0 until it is confirmed.
+    """**Shape** `files` are (path, text) with the main one first; `artifact` is the complete native text, `closed`
+    that of the rules to start with where it can't be loaded, "" where it is not to be started with; `time` is ISO 8601;
+    `session` as in $SSH_CONNECTION, "" for none; `revision` is 0 until it is confirmed.
     """
 
     policy: str
@@ -36,6 +44,7 @@ class Generation:
     user: str
     session: str
     message: str
+    closed: str = ""
     revision: int = 0
 
 
@@ -47,6 +56,28 @@ def who() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def made(
+    policy: Policy,
+    contents: Mapping[str, bytes],
+    backend: Backend,
+    desired: Ruleset,
+    session: str,
+    message: str,
+    *,
+    persist: bool,
+) -> Generation:
+    """The generation of an apply that happens now. **Shape** `contents` are the policy's files, by path."""
+    from portgate.core.compile import compile as compiled  # noqa: PLC0415 - `status` can do without
+    from portgate.core.fallback import fallback  # noqa: PLC0415 - the same
+
+    files = tuple((path, content.decode(errors="surrogateescape")) for path, content in contents.items())
+    artifact, closed = backend.emit(desired).text, ""
+    if persist:
+        closed = backend.emit(compiled(fallback(policy), date.min)).text
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return Generation(policy.name, files, backend.name, artifact, time, who(), session, message, closed)
 
 
 def prepare(state: State, generation: Generation) -> None:

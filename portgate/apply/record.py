@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ class Record:
         """Whether no rule of this host, anybody's, has changed since."""
         known = self.generation is not None and self.host is not None
         return known and (self.generation, self.host) == (generation, host_identity())
+
+
+def made(policy: str, contents: Mapping[str, bytes], backend: str, today: date, generation: str | None) -> Record:
+    """The record of an apply that happens now. **Shape** `contents` are the policy's files, by path."""
+    files = tuple((path, digest(content)) for path, content in contents.items())
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(policy, files, today.isoformat(), now, backend, generation, host_identity())
 
 
 def digest(content: bytes | None) -> str:

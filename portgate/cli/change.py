@@ -88,6 +88,12 @@ confirm_option = click.option(
     "--confirm", "window", type=click.FloatRange(min=0, max=86400), metavar="SECONDS",
     help="Restore the old rules after that time unless `portgate confirm` is run; 0 is never.  [default: 60 over SSH, else 0]",
 )  # fmt: skip
+persist_option = click.option(
+    "--persist/--no-persist",
+    default=True,
+    show_default=True,
+    help="Whether the machine starts with these rules from now on.",
+)
 message_option = click.option("--message", default="", help="Why, for `portgate history`.")
 
 
@@ -100,6 +106,7 @@ message_option = click.option("--message", default="", help="Why, for `portgate 
 @confirm_option
 @override_option
 @message_option
+@persist_option
 def apply(
     policy: str,
     backend: str,
@@ -109,6 +116,7 @@ def apply(
     window: float | None,
     overrides: tuple[str, ...],
     message: str,
+    persist: bool,
 ) -> int:
     """Makes a policy true on this host.
 
@@ -123,7 +131,7 @@ def apply(
         planned = _planned(policy, None, backend)
         _show(planned, output_format, native=False)
         return 0 if planned.plan.empty else 1
-    terms = engine.Terms(overrides, window, message)
+    terms = engine.Terms(overrides, window, message, persist)
     return carry_out(
         lambda consent: engine.apply(policy, backend, date.today(), consent, waiting, terms),
         yes=yes,

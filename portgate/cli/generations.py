@@ -13,11 +13,12 @@ from portgate.cli.change import (
     confirm_option,
     message_option,
     override_option,
+    persist_option,
     waiting,
     yes_option,
 )
 from portgate.cli.options import format_option
-from portgate.cli.output import say, say_json, say_table
+from portgate.cli.output import complain, say, say_json, say_table
 from portgate.report.text import escape
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def confirm(output_format: str, same_session: bool) -> int:
     """
     from portgate import engine
 
-    policy = engine.confirm(waiting, same_session=same_session)
+    policy, warnings = engine.confirm(waiting, same_session=same_session)
+    complain(warnings)
     if output_format == "json":
         say_json({"policy": policy, "confirmed": True})
     else:
@@ -50,6 +52,7 @@ def confirm(output_format: str, same_session: bool) -> int:
 @confirm_option
 @override_option
 @message_option
+@persist_option
 def rollback(
     revision: int | None,
     output_format: str,
@@ -57,6 +60,7 @@ def rollback(
     window: float | None,
     overrides: tuple[str, ...],
     message: str,
+    persist: bool,
 ) -> int:
     """Goes back to an earlier generation.
 
@@ -66,7 +70,9 @@ def rollback(
     from portgate import engine
 
     def run(consent: Consent | None) -> Applied | None:
-        return engine.rollback(revision, date.today(), consent, waiting, engine.Terms(overrides, window, message))
+        return engine.rollback(
+            revision, date.today(), consent, waiting, engine.Terms(overrides, window, message, persist)
+        )
 
     if revision is None and (undone := engine.undo(waiting)) is not None:
         if output_format == "json":

@@ -107,6 +107,8 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.undone:
         yield "undone", f"{status.undone[0]}: {status.undone[1]}"
     yield "rules", _rules_text(status)
+    if status.boot:
+        yield "at start", status.boot
 
 
 def _rules_text(status: Status) -> str:
@@ -132,6 +134,7 @@ def _status_fields(status: Status) -> dict[str, object]:
         "files": [path for path, _ in record.files] if record else [],
         "applied": record and record.time,
         "waiting": status.waiting and _trial_fields(status.waiting),
+        "boot": status.boot or None,
         "undone": status.undone and {"policy": status.undone[0], "why": status.undone[1]},
     }
 

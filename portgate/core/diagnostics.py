@@ -210,6 +210,7 @@ CATALOGUE = _catalogue(
     Kind("PG547", W, "an unfinished apply was undone", "An apply ended before its rules were proven and confirmed: it was killed, or the machine was. The next command found its journal, and the rules of before are in force."),
     Kind("PG548", W, "an unfinished apply was finished", "An apply ended after its rules were loaded and proven, but before that was recorded. The next command found its journal and recorded it."),
     Kind("PG549", E, "nothing to confirm or to go back to", "`confirm` needs an apply that waits for it, `rollback` a revision that is kept. The last fifty generations are; `portgate history` lists them."),
+    Kind("PG550", W, "the machine will not start with these rules", "The rules are loaded and confirmed, but what loads them at the next start of the machine could not be written. Until that is mended it starts with what was written last, or with nothing of portgate's. `--no-persist` leaves it out on purpose."),
     # ---- 59x: the sandbox (sandbox/)
     Kind("PG590", E, "no network namespace can be made", "The sandbox is a network namespace of its own. The kernel grants one to root, and to other users where user namespaces are allowed; containers and hardened systems often forbid both."),
     Kind("PG591", E, "a process of the sandbox ended unexpectedly", "What happens in the sandbox is done by child processes, which report to portgate. One ended without a report: it was killed, or memory ran out."),

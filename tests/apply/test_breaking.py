@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from portgate import backends
-from portgate.apply import finish, guard, history, journal, record
+from portgate.apply import boot, finish, guard, history, journal, record
 from portgate.apply import state as state_module
 from portgate.apply.journal import Entry, Journal
 from portgate.apply.record import Record
@@ -118,9 +118,9 @@ class BreakingOs:
         self._host, self._faults = host, faults
 
     def __getattr__(self, name: str) -> object:
-        real = getattr(os, name)
         if name not in EFFECTS:
-            return real
+            return getattr(os, name)
+        real = _no_power_failure if name == "fsync" else getattr(os, name)
 
         def call(*arguments: object, **named: object) -> object:
             return self._faults.effect(
@@ -128,6 +128,10 @@ class BreakingOs:
             )
 
         return call
+
+
+def _no_power_failure(*descriptors: object, **named: object) -> None:
+    """What is not on the disk survives a killed process all the same."""
 
 
 @dataclass
@@ -148,7 +152,9 @@ def means_new(live: Ruleset) -> tuple[Diagnostic, ...]:
 
 
 def prepared() -> history.Generation:
-    return history.Generation("web", (("web.yaml", "portgate: 1"),), "fake", "new", "2026-11-21", "me", "", "")
+    return history.Generation(
+        "web", (("web.yaml", "portgate: 1"),), "fake", "new", "2026-11-21", "me", "", "", "closed"
+    )
 
 
 def recorded(generation: str | None) -> Record:
@@ -224,6 +230,13 @@ def attempt(scenario: Scenario, directory: Path, at: int | None = None, kind: st
     return host, faults.count, came_to_its_end
 
 
+def machine_of(directory: Path) -> Path:
+    """Where a service could be installed."""
+    machine = directory.parent / "machine"
+    (machine / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
+    return machine
+
+
 class broken:
     """The process of a world, for a while."""
 
@@ -233,6 +246,8 @@ class broken:
 
     def __enter__(self) -> None:
         self._patch.setattr(state_module, "os", BreakingOs(self._world.host, self._world.faults))
+        self._patch.setattr(boot, "os", BreakingOs(self._world.host, self._world.faults))
+        self._patch.setattr(boot, "root", lambda: machine_of(self._world.directory))
         self._patch.setattr(backends, "get", lambda name: self._world.backend)
 
     def __exit__(self, *error: object) -> None:
@@ -273,8 +288,20 @@ def test_whatever_breaks_the_old_rules_or_the_new_ones_are_in_force(
         else:
             assert (host.rules, kept) == ("new", 0)
         assert finish.settle(state) == (waiting, ())
+        assert state.read(boot.RULES) in (None, b"new")
+        assert kept == 1 or state.read(boot.RULES) is None
         left = {name for name in state.names() if not name.startswith(".")}
-        assert left <= {"journal", "snapshot", "pending", "history", "applied.json", "undone", "lock"}
+        assert left <= {
+            "journal",
+            "snapshot",
+            "pending",
+            "history",
+            "applied.json",
+            "undone",
+            "lock",
+            "boot.nft",
+            "closed.nft",
+        }
         assert waiting is None or not came_to_its_end or scenario.name == "apply on trial"
 
 
@@ -345,14 +372,13 @@ def test_a_guard_stands_down_when_it_is_confirmed(tmp_path: Path) -> None:
         apply(world, state, window=1000)
         entry = journal.current(state)
         assert entry is not None
-        guard.watch(
-            state,
-            entry,
-            world.backend.session(),
-            Artifact("fake", "old"),
-            sleep=lambda seconds: finish.confirm(state, entry),
-        )
-        assert world.host.rules == "new"
+        nobody_fails = list[tuple[Diagnostic, ...]]()
+
+        def confirm_meanwhile(seconds: float) -> None:
+            nobody_fails.append(finish.confirm(state, entry))
+
+        guard.watch(state, entry, world.backend.session(), Artifact("fake", "old"), sleep=confirm_meanwhile)
+        assert (world.host.rules, nobody_fails) == ("new", [()])
         assert [one.revision for one in history.generations(state)] == [1]
 
 
@@ -370,7 +396,8 @@ def test_a_confirmation_counts_from_another_session_only(tmp_path: Path) -> None
         apply(world, state, window=1000)
         with pytest.raises(PortgateError, match="PG545"):
             finish.confirm_from(state, "ssh", same_session=False)
-        assert finish.confirm_from(state, "ssh", same_session=True).policy == "web"
+        confirmed, _ = finish.confirm_from(state, "ssh", same_session=True)
+        assert confirmed.policy == "web"
         with pytest.raises(PortgateError, match="PG549"):
             finish.confirm_from(state, "another", same_session=False)
 

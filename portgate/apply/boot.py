@@ -1,0 +1,156 @@
+"""What the machine loads when it starts: the confirmed rules, before its network comes up and without Python.
+
+Theory
+    The service loads two files, one after the other. The first closes everything but the management; the second replaces it by
+    the policy's rules, in one transaction. If the second can't be loaded, the first stays: closed, yet reachable.
+
+Facts
+    What must be there before a network is goes before network-pre.target and wants it (systemd.special(7)). The services
+    of the distributions, nftables.service and its like, begin with `flush ruleset`, so ours comes after them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from portgate.apply import history
+from portgate.apply.history import Generation
+from portgate.apply.state import State
+from portgate.core.diagnostics import Diagnostic, PortgateError
+
+RULES, CLOSED = "boot.nft", "closed.nft"
+_UNIT = """\
+# Made by portgate; `portgate apply` writes it anew.
+[Unit]
+Description=Firewall rules of portgate
+DefaultDependencies=no
+RequiresMountsFor={directory}
+After=nftables.service netfilter-persistent.service firewalld.service
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=TZ=UTC
+ExecStart={nft} -f {directory}/{closed}
+ExecStart={nft} -f {directory}/{rules}
+
+[Install]
+WantedBy=sysinit.target
+"""
+_OPENRC = """\
+#!/sbin/openrc-run
+# Made by portgate; `portgate apply` writes it anew.
+description="Firewall rules of portgate"
+
+depend() {{
+    need localmount
+    after nftables iptables
+    before net
+}}
+
+start() {{
+    ebegin "Loading the rules of portgate"
+    TZ=UTC {nft} -f {directory}/{closed} && TZ=UTC {nft} -f {directory}/{rules}
+    eend $?
+}}
+"""
+
+
+def root() -> Path | None:
+    """Below which the machine's /etc lies: $PORTGATE_BOOT_ROOT, else /; None in a network namespace that is not the machine's."""
+    if chosen := os.environ.get("PORTGATE_BOOT_ROOT"):
+        return Path(chosen)
+    return Path("/") if in_machine() else None
+
+
+def in_machine() -> bool:
+    """Whether this network namespace is that of the first process."""
+    try:
+        return Path("/proc/1/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+    except OSError:
+        return False
+
+
+def install(state: State, generation: Generation, top: Path) -> tuple[Diagnostic, ...]:
+    """Makes a generation what the machine starts with. What could not be written, as warnings."""
+    try:
+        state.write(CLOSED, generation.closed.encode(errors="surrogateescape"))
+        state.write(RULES, generation.artifact.encode(errors="surrogateescape"))
+        services = _install_services(state.path.resolve(), top)
+    except OSError as error:
+        return (Diagnostic("PG550", f"{error.filename or top}: {error.strerror}"),)
+    except PortgateError as error:
+        return (Diagnostic("PG550", "; ".join(one.detail for one in error.diagnostics)),)
+    if not services:
+        return (Diagnostic("PG550", f"neither systemd nor OpenRC was found below {top}"),)
+    return ()
+
+
+def _install_services(directory: Path, top: Path) -> int:
+    """**Shape** how many systems of starting services the machine has."""
+    names = {"directory": directory, "nft": shutil.which("nft") or "/usr/sbin/nft", "rules": RULES, "closed": CLOSED}
+    units, scripts, found = top / "etc/systemd/system", top / "etc/init.d", 0
+    if units.is_dir():
+        _write(units / "portgate.service", _UNIT.format(**names), 0o644)
+        _link(units / "sysinit.target.wants" / "portgate.service", "../portgate.service")
+        found += 1
+    if scripts.is_dir() and (top / "sbin/openrc-run").exists():
+        _write(scripts / "portgate", _OPENRC.format(**names), 0o755)
+        _link(top / "etc/runlevels/boot/portgate", "/etc/init.d/portgate")
+        found += 1
+    return found
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Whole or not at all; not again where it is there already."""
+    if path.is_file() and not path.is_symlink() and path.read_text(errors="replace") == text:
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.chmod(mode)
+    beside.replace(path)
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_symlink():
+        path.symlink_to(target)
+
+
+# ------------------------------------------------------------------ status
+
+
+def told(state: State) -> str:
+    """What the machine starts with, in words."""
+    top = root()
+    if top is None:
+        return "nothing: this network namespace is not the machine's"
+    enabled = [
+        path
+        for path in (
+            top / "etc/systemd/system/sysinit.target.wants/portgate.service",
+            top / "etc/runlevels/boot/portgate",
+        )
+        if path.is_symlink() and (path.parent / path.readlink()).exists()
+    ]
+    content = state.read(RULES, limit=None)
+    if not enabled or content is None:
+        return "nothing of portgate's"
+    return f"{_whose(state, content.decode(errors='surrogateescape'))}, by {enabled[0].name}"
+
+
+def _whose(state: State, text: str) -> str:
+    for one in history.generations(state):
+        if one.artifact == text:
+            return f"{one.policy}, revision {one.revision}"
+    return f"{state.path / RULES}, which is of no generation that is kept"
