@@ -1,0 +1,82 @@
+"""netstat of Linux, the BSDs and macOS: rows become listeners, and what is not told becomes a note."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portgate.core.capture import Reading
+from portgate.core.listener import Process, Sockets
+from portgate.sockets import parse
+
+CORPUS = Path(os.environ.get("PORTGATE_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
+LINUX = """Active Internet connections (only servers)
+Proto Recv-Q Send-Q Local Address   Foreign Address   State    User  Inode  PID/Program name
+tcp        0      0 0.0.0.0:22      0.0.0.0:*         LISTEN   0     216    1/sshd
+tcp6       0      0 :::22           :::*              LISTEN   0     217    1/sshd
+tcp6       0      0 :::80           :::*              LISTEN   0     218    579/nginx: worker p
+tcp        0      0 192.0.2.1:22    198.51.100.7:5000 ESTABLISHED 0  219    900/sshd
+udp        0      0 0.0.0.0:111     0.0.0.0:*                  0     868    545/rpcbind
+udp6       0      0 fe80::1:123     :::*                       0     545    333/ntpd
+unix  2      [ ]         DGRAM                    11776    1/systemd
+"""
+BSD = """Active Internet connections (including servers)
+Proto Recv-Q Send-Q Local Address          Foreign Address        (state)
+tcp4       0      0 192.0.2.1.22           198.51.100.7.56321     ESTABLISHED
+tcp4       0      0 127.0.0.1.25           *.*                    LISTEN
+tcp46      0      0 *.80                   *.*                    LISTEN
+tcp6       0      0 fe80::1%em0.22         *.*                    LISTEN
+udp4       0      0 *.514                  *.*
+udp4       0      0 *.*                    *.*
+"""
+
+
+def read(text: str, kind: str = "netstat-linux") -> Sockets:
+    return parse([Reading(kind, text, "netstat.txt")])
+
+
+def test_rows_of_linux_become_listeners_with_their_owners() -> None:
+    found = {one.where: one for one in read(LINUX).listeners}
+    assert set(found) == {"0.0.0.0:22", "[::]:22", "*:80 (dual)", "0.0.0.0:111", "[fe80::1]:123"}
+    assert found["*:80 (dual)"].processes == (Process(579, "nginx: worker p"),)
+    assert [one.code for one in read(LINUX).notes] == ["PG444"]
+
+
+@pytest.mark.parametrize("kind", ["netstat-bsd", "netstat-macos"])
+def test_rows_of_the_bsds_become_listeners_without_owners(kind: str) -> None:
+    found = read(BSD, kind)
+    assert {one.where for one in found.listeners} == {"127.0.0.1:25", "*:80 (dual)", "[fe80::1%em0]:22", "0.0.0.0:514"}
+    assert [one.code for one in found.notes] == ["PG440"]
+
+
+@pytest.mark.parametrize("local", ["0.0.0.0:ssh", "localhost:22", "0.0.0.0:0"])
+def test_a_strange_line_is_noted_with_its_place(local: str) -> None:
+    noted = [one for one in read(f"{LINUX}tcp 0 0 {local} 0.0.0.0:* LISTEN 1/x\n").notes if one.code == "PG443"]
+    assert [one.span.line for one in noted if one.span] == [LINUX.count("\n") + 1]
+
+
+@given(
+    st.text(max_size=200) | st.text("tcp46 udp 0 .:* LISTEN\n", max_size=200),
+    st.sampled_from(["netstat-linux", "netstat-bsd", "netstat-macos"]),
+)
+def test_no_text_makes_it_fail(text: str, kind: str) -> None:
+    read(text, kind)
+
+
+@pytest.mark.corpus
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared corpus is not here")
+@pytest.mark.parametrize(
+    ("file", "kind", "listeners"),
+    [
+        ("inspec/netstat-tulpen", "netstat-linux", {"0.0.0.0:22", "0.0.0.0:80", "0.0.0.0:111"}),
+        ("jc/freebsd12_netstat-an.out", "netstat-bsd", {"127.0.0.1:25", "0.0.0.0:22", "[::]:22", "0.0.0.0:514"}),
+        ("jc/osx-10.14.6_netstat-An.out", "netstat-macos", {"0.0.0.0:58043"}),
+    ],
+)
+def test_real_outputs_are_understood(file: str, kind: str, listeners: set[str]) -> None:
+    found = read((CORPUS / "sockets" / file).read_text(), kind)
+    assert listeners <= {one.where for one in found.listeners}
