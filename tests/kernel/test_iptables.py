@@ -1,6 +1,7 @@
 """Rules of iptables, of both stores and beside native nft tables: every packet fares as the engine says.
 
-PORTGATE_PAIRS (20,000 each) and PORTGATE_SEED (0) say how many pairs of a ruleset and a packet are tried, and which.
+PORTGATE_PAIRS (20,000) and PORTGATE_SEED (0) say how many pairs of a ruleset and a packet are tried, and which: a quarter of
+that number for iptables alone, a tenth beside native tables, because so many chains take the engine longer.
 """
 
 from __future__ import annotations
@@ -100,14 +101,14 @@ def beside_nft(rng: Random) -> str:
     return f"##> nft\n{native}{alone(rng)}"
 
 
-@pytest.mark.parametrize("make", [alone, beside_nft])
+@pytest.mark.parametrize(("make", "pairs"), [(alone, PAIRS // 4), (beside_nft, PAIRS // 10)])
 def test_the_kernel_agrees_about_random_rules_of_iptables(
-    make: Callable[[Random], str], host: Host, capsys: pytest.CaptureFixture[str]
+    make: Callable[[Random], str], pairs: int, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.empty()
     kernel = Kernel(host.oracle, host.read, conntrack_states(host.oracle), host.put)
-    tally = kernel.compare(texts(make, SEED), DECIDERS, PAIRS, SEED)
+    tally = kernel.compare(texts(make, SEED), DECIDERS, pairs, SEED)
     with capsys.disabled():
         print(f"\niptables, {make.__name__}: {tally}")
-    assert tally.compared >= PAIRS
-    assert max(tally.depends.values()) < PAIRS / 2
+    assert tally.compared >= pairs
+    assert max(tally.depends.values()) < pairs / 2
