@@ -167,6 +167,8 @@ CATALOGUE = _catalogue(
     Kind("PG234", W, "a risky service is open to everybody", "The service was made for trusted networks: it has no or weak authentication, sends secrets in clear text, or is misused to attack others. Say with `from` who needs it, or put it behind a VPN."),
     # ---- 3xx: what a backend can't express (backends/)
     Kind("PG301", E, "the backend has not got what the policy needs", "Firewalls differ in what they can say. What this policy asks for cannot be written for this backend with the same meaning, and portgate never widens or drops a grant in silence."),
+    Kind("PG302", E, "the backend can't write this rule", "The firewall's language has no words for this part of a rule, and nothing that would mean exactly the same. Nothing was written: a rule that is nearly right would open or close the wrong thing."),
+    Kind("PG303", E, "unknown dialect", "Some firewalls speak differently on different systems. The dialect names the system whose words are wanted."),
     # ---- 4xx: reading the host (host.py, backends/, sockets/)
     Kind("PG411", E, "not a listing of nftables", "The text is not what `nft -j list ruleset` prints: JSON, an object with the list \"nftables\". Nothing was concluded from it. Single rules that are not understood are no error: they count as undecided."),
     Kind("PG412", E, "not one line is a command of nft", "The text is neither the output of `nft list ruleset` nor a script for `nft -f`. Scripts of the shell that call nft are not interpreted: load them, and save the rules."),
@@ -189,6 +191,9 @@ CATALOGUE = _catalogue(
     Kind("PG448", W, "interfaces of the host could not be read", "Without its interfaces and addresses, it is not known from where a listener can be reached, so answers are given for any interface. The kernel refused the question, or an interface has a name that no rule can hold."),
     Kind("PG451", W, "the policy names an interface that this host has not got", "Rules about an interface match nothing while it is not there, and start to match when it comes up. If it never will, the name is a slip."),
     Kind("PG452", W, "the kernel does not forward", "The policy sends traffic on to another host, and the kernel setting that lets packets through this host is off. The rules are right and have no effect."),
+    Kind("PG470", E, "not one line is a statement of pf", "The text is neither a pf.conf nor the output of `pfctl -sr`."),
+    Kind("PG471", E, "macros of pf that grow without end", "Each macro may use others, so a few lines can stand for gigabytes. Reading stops at a few million words."),
+    Kind("PG472", E, "pf is not here, or can't be asked", "pf is the packet filter of OpenBSD, FreeBSD and macOS. It is driven by the program pfctl, as root, and reads rules through /dev/pf."),
     Kind("PG460", E, "no libnftables", "portgate drives nftables through libnftables.so.1, which is a package of its own on most distributions, and its Python binding."),
     Kind("PG461", E, "no permission for the firewall", "Rules are read and changed only with CAP_NET_ADMIN in the network namespace. Reading is refused, too, so nothing about the rules is known."),
     Kind("PG462", E, "the kernel has no nf_tables", "The kernel was built without nf_tables, its module is not loaded and cannot be, or a sandbox hides it."),
@@ -219,6 +224,8 @@ CATALOGUE = _catalogue(
     Kind("PG530", E, "a table of portgate's name is not portgate's", "portgate replaces the table `inet portgate` and marks it as its own. A table of this name without the mark was made by somebody else, and is left alone."),
     Kind("PG531", E, "the kernel or libnftables refused the rules", "The script was not taken, as a whole: the rules that were there before are still in force. The detail says what was refused, and where in the script."),
     Kind("PG532", E, "the kernel lacks something that the rules need", "The kernel knows nf_tables but not every part of it that these rules use. Nothing was loaded; the rules that were there before are still in force."),
+    Kind("PG550", E, "pfctl refused the rules", "The anchor was not loaded: pfctl replaces an anchor as a whole or not at all, so the rules that were there before are still in force."),
+    Kind("PG551", E, "the main rules have no place for the anchor", "Rules in an anchor do nothing unless the main rules of pf call it. portgate does not edit /etc/pf.conf, which the system or another tool may own."),
     # ---- 6xx: findings of the audit (core/audit.py)
     Kind("PG601", W, "listening, and blocked", "A socket listens, and the live rules let no new connection reach it. Either grant its port in the policy, or stop the program if nobody needs it."),
     Kind("PG602", W, "listening and reachable, but the policy does not allow it", "The live rules let packets through to this listener that the policy does not allow. Apply the policy, or grant the port."),

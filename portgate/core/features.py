@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from itertools import combinations
 
 from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import Diagnostic
+from portgate.core.net import (
+    TCP,
+    UDP,
+    Interval,
+    Intervals,
+    interface_interval,
+    interface_name,
+    intersect,
+    normalize,
+    subtract,
+)
 from portgate.core.policy import Grant, Policy, Rulebook
 from portgate.core.ruleset import (
     All,
     Chain,
     Container,
     Dnat,
+    Drop,
     Feature,
     Field,
     Hook,
+    Jump,
     Log,
     Match,
     NamedSet,
@@ -30,6 +44,9 @@ from portgate.core.ruleset import (
 INTERFACES = frozenset({Field.IIF, Field.OIF})
 PORTS = frozenset({Field.SPORT, Field.DPORT, Field.ORIGINAL_DPORT})
 ADDRESSES = frozenset({Field.SRC4, Field.SRC6, Field.DST4, Field.DST6})
+_ONLY_TCP = ((TCP, TCP),)
+_TCP_AND_UDP = normalize([(TCP, TCP), (UDP, UDP)])
+_LOOPBACK = interface_interval("lo")
 HOOKS = {Hook.OUTPUT: Feature.OUTBOUND, Hook.FORWARD: Feature.FORWARDED}
 
 
@@ -51,9 +68,13 @@ def lacking(policy: Policy, today: date, features: frozenset[Feature], backend: 
     )
     of_all = missing & features_used(compile_policy(bare, today))
     found = [_diagnostic(feature, backend, None) for feature in sorted(of_all)]
+    of_some: set[Feature] = set()
     for grant, alone in _each_alone(policy, bare):
         needed = (missing - of_all) & features_used(compile_policy(alone, today))
         found += [_diagnostic(feature, backend, grant) for feature in sorted(needed)]
+        of_some |= needed
+    # Some things no grant needs alone, as two limits for the same packets.
+    found += [_diagnostic(feature, backend, None) for feature in sorted(missing - of_all - of_some)]
     return tuple(found)
 
 
@@ -83,6 +104,8 @@ def _of_container(container: Container) -> Iterator[Feature]:
         yield from _of_chain(chain)
     for one in container.sets:
         yield from _of_set(one)
+    if any(_soft(container)):
+        yield Feature.SOFT_LIMITS
 
 
 def _of_chain(chain: Chain) -> Iterator[Feature]:
@@ -99,18 +122,71 @@ def _of_rule(rule: Rule) -> Iterator[Feature]:
         yield Feature.REDIRECT if rule.verdict.address is None else Feature.DNAT
     if any(isinstance(one, Log) for one in rule.effects):
         yield Feature.LOG
-    for part in rule.match.matches if isinstance(rule.match, All) else (rule.match,):
+    parts = _parts(rule)
+    for part in parts:
         yield from _of_match(part)
+    protocols = [part.values for part in parts if isinstance(part, Test) and part.field is Field.PROTOCOL]
+    if any(isinstance(part, RateLimit) for part in parts) and protocols != [_ONLY_TCP]:
+        yield Feature.OTHER_LIMITS
+    if any(isinstance(part, Test) and part.field in PORTS for part in parts) and any(map(_others, protocols)):
+        yield Feature.OTHER_PORTS
+
+
+def _parts(rule: Rule) -> tuple[Match, ...]:
+    return rule.match.matches if isinstance(rule.match, All) else (rule.match,)
+
+
+def _others(protocols: Intervals) -> bool:
+    """Whether there are more than TCP and UDP."""
+    return bool(subtract(protocols, _TCP_AND_UDP))
 
 
 def _of_match(part: Match) -> Iterator[Feature]:
     if isinstance(part, RateLimit):
         yield Feature.SOURCE_LIMITS
+        if part.limit.window() is None:
+            yield Feature.BURSTS
+    if isinstance(part, Test) and part.field in INTERFACES and not all(map(_ends_in_digit, part.values)):
+        yield Feature.INTERFACE_WORDS
     if isinstance(part, Test) and any(first < last for first, last in part.values):
         if part.field in INTERFACES:
             yield Feature.INTERFACE_PREFIXES
         if part.field in PORTS:
             yield Feature.PORT_RANGES
+
+
+def _ends_in_digit(name: Interval) -> bool:
+    """Whether it is one name, as an interface with a number has; loopback counts as one, which every host has."""
+    return name[0] != name[1] or name == _LOOPBACK or interface_name(name[0])[-1:].isdigit()
+
+
+def _soft(container: Container) -> Iterator[bool]:
+    """Whether a packet over a limit is not just dropped: a default, or another limited grant, may take it."""
+    limited = [
+        rule
+        for chain in container.chains
+        for rule in chain.rules
+        if any(isinstance(part, RateLimit) for part in _parts(rule))
+    ]
+    names = {chain.name for chain in container.chains if not chain.base and any(one in limited for one in chain.rules)}
+    yield any(isinstance(one.verdict, Dnat) for one in limited)
+    for chain in container.chains:
+        jumps = any(isinstance(rule.verdict, Jump) and rule.verdict.chain in names for rule in chain.rules)
+        drops = chain.base is not None and isinstance(chain.base.default, Drop)
+        yield jumps and (not drops or any(isinstance(rule.verdict, Reject) for rule in chain.rules))
+        own = [rule for rule in chain.rules if any(rule is one for one in limited)]
+        yield any(_may_meet(one, other) for one, other in combinations(own, 2))
+
+
+def _may_meet(one: Rule, other: Rule) -> bool:
+    """Whether a packet can match both: no test tells them apart."""
+    tests = {part.field: part.values for part in _parts(one) if isinstance(part, Test)}
+    sources = [part.source for rule in (one, other) for part in _parts(rule) if isinstance(part, RateLimit)]
+    return len(set(sources)) == 1 and all(
+        part.field not in tests or intersect(tests[part.field], part.values)
+        for part in _parts(other)
+        if isinstance(part, Test)
+    )
 
 
 def _of_set(one: NamedSet) -> Iterator[Feature]:
@@ -122,6 +198,10 @@ def _of_set(one: NamedSet) -> Iterator[Feature]:
         yield Feature.CONCATENATED_SETS
     if any(element.expires is not None for element in one.elements):
         yield Feature.TIMED_ELEMENTS
+    protocols = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
+    others = [element.box for element in one.elements if any(_others((element.box[at],)) for at in protocols)]
     ports = [column for column, field in enumerate(one.fields) if field in PORTS]
     if any(element.box[column][0] < element.box[column][1] for element in one.elements for column in ports):
         yield Feature.PORT_RANGES
+    if ports and others:
+        yield Feature.OTHER_PORTS

@@ -55,6 +55,10 @@ class Unit(StrEnum):
     HOUR = "hour"
     DAY = "day"
 
+    @property
+    def seconds(self) -> int:
+        return {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600, Unit.DAY: 86400}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -63,6 +67,20 @@ class Limit:
     amount: int
     unit: Unit
     burst: int = 5
+
+    def window(self) -> tuple[int, int] | None:
+        """The burst, and the seconds in which so many are permitted; None unless that tells the limit exactly."""
+        seconds, rest = divmod(self.burst * self.unit.seconds, self.amount)
+        return (self.burst, seconds) if not rest and Limit.of_window(self.burst, seconds) == self else None
+
+    @classmethod
+    def of_window(cls, burst: int, seconds: int) -> Limit | None:
+        """The limit that permits so many in so many seconds, by the shortest unit; None when no unit fits."""
+        exact = next((unit for unit in Unit if unit.seconds == seconds), None)
+        for unit in (exact,) if exact else Unit:
+            if burst and seconds and burst * unit.seconds % seconds == 0:
+                return cls(burst * unit.seconds // seconds, unit, burst)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

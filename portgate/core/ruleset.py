@@ -483,3 +483,8 @@ class Feature(StrEnum):
     FORWARDED = "rules for traffic that passes through"
     DUAL_STACK = "one rule for both families"
     TIMED_ELEMENTS = "elements that expire by themselves"
+    INTERFACE_WORDS = "interface names that do not end in a digit"
+    OTHER_PORTS = "ports of protocols other than TCP and UDP"
+    OTHER_LIMITS = "rate limits of protocols other than TCP"
+    SOFT_LIMITS = "rate limits beyond which other rules decide"
+    BURSTS = "rate limits that are no count in whole seconds"

@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
 
+from portgate.backends import Backend
+from portgate.core.compile import compile as compile_policy
+from portgate.core.features import features_used, lacking
 from portgate.core.net import DCCP, ICMP, ICMPV6, SCTP, TCP, UDP, AddressSet, Family
 from portgate.core.policy import (
     Containers,
@@ -19,7 +22,7 @@ from portgate.core.policy import (
     Traffic,
     Unit,
 )
-from portgate.core.ruleset import CtState
+from portgate.core.ruleset import CtState, Feature
 from tests.generate.world import own_addresses
 from tests.packet import Packet
 
@@ -54,6 +57,29 @@ def policy(seed: int) -> Policy:
 
     forwards = tuple(forward(rng, grant(), 9000 + 10 * index) for index in range(rng.choice((0, 0, 1, 2))))
     return Policy("random", book(3, 6), book(2, 3), forwards=forwards, containers=rng.choice(list(Containers)))
+
+
+def sayable(policy: Policy, backend: Backend) -> Policy:
+    """The policy without what the backend has not got."""
+    missing = features_used(compile_policy(policy, TODAY)) - backend.features
+    if Feature.FORWARDED in missing:
+        return sayable(replace(policy, containers=Containers.IGNORE), backend)
+    refused = [one.detail for one in lacking(policy, TODAY, backend.features, backend.name)]
+
+    def kept(grant: Grant) -> bool:
+        """One that needs nothing alone may still be one too many."""
+        alone = any(f"the grant {grant.id} " in detail for detail in refused)
+        together = any("this policy" in detail for detail in refused) and grant.limit is not None
+        return not alone and not together
+
+    inbound = replace(policy.inbound, allow=tuple(filter(kept, policy.inbound.allow)))
+    outbound = replace(policy.outbound, allow=tuple(filter(kept, policy.outbound.allow)))
+    return replace(
+        policy,
+        inbound=replace(inbound, block=tuple(filter(kept, inbound.block))),
+        outbound=replace(outbound, block=tuple(filter(kept, outbound.block))),
+        forwards=tuple(one for one in policy.forwards if kept(one.grant)),
+    )
 
 
 def traffic(rng: Random) -> Traffic:

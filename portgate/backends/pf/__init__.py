@@ -1,0 +1,68 @@
+"""The pf backend: the anchor `portgate` of OpenBSD, FreeBSD and macOS, through pfctl."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portgate.backends import Session
+    from portgate.core.capture import Artifact, Reading
+    from portgate.core.ruleset import Feature, Rule, Ruleset
+
+ANCHOR = "portgate"
+MARK = "# Made by portgate from its policy."  # how the text of the anchor is told from other files
+LACKING = (
+    "INTERFACE_PREFIXES", "INTERFACE_WORDS", "FORWARDED", "TIMED_ELEMENTS", "OTHER_PORTS", "OTHER_LIMITS", "SOFT_LIMITS",
+    "BURSTS",
+)  # fmt: skip
+
+
+class Pf:
+    """See `portgate.backends.Backend`. Everything is imported when it is used, because start-up shall be quick."""
+
+    name = "pf"
+    reading_kinds = ("pf",)
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        from portgate.core.ruleset import Feature  # noqa: PLC0415 - see the class
+
+        return frozenset(Feature) - {Feature[name] for name in LACKING}
+
+    def available(self) -> str | None:
+        from portgate.backends.pf import session  # noqa: PLC0415 - see the class
+
+        return session.available()
+
+    def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
+        from portgate.backends.pf import emit  # noqa: PLC0415 - see the class
+
+        return emit.emit(desired, dialect)
+
+    def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+        from portgate.backends.pf import parse  # noqa: PLC0415 - see the class
+
+        return parse.parse(readings)
+
+    def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
+        from portgate.backends.pf import emit  # noqa: PLC0415 - see the class
+
+        return emit.transaction(observed, desired)
+
+    def restoring(self, own: Reading) -> Artifact:
+        from portgate.core.capture import Artifact  # noqa: PLC0415 - see the class
+
+        return Artifact(self.name, own.text or f"{MARK}\n")
+
+    def words(self, rule: Rule) -> str:
+        from portgate.core import words  # noqa: PLC0415 - see the class
+
+        return words.rule_text(rule)
+
+    def session(self) -> Session:
+        from portgate.backends.pf import session  # noqa: PLC0415 - see the class
+
+        return session.PfSession()
+
+
+BACKEND = Pf()

@@ -1,0 +1,242 @@
+"""Lines as the text of the anchor `portgate`, in the words of each dialect.
+
+Facts
+    OpenBSD translates by filter rules (`rdr-to`), FreeBSD and macOS by `rdr` rules, which stand before all filter rules.
+    What a `rdr pass` rule translates is not filtered. A redirect to this host leads to its loopback address.
+    FreeBSD takes icmp6-type 255 for "any type" (12.1).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+from portgate.backends.pf import ANCHOR, MARK
+from portgate.backends.pf.lines import LOCAL, Address, Line, Lines, inline, lines, refuse
+from portgate.backends.pf.statement import HOME
+from portgate.backends.pf.words import LOOPBACK, WRITTEN
+from portgate.core.capture import Artifact
+from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.core.net import (
+    TCP,
+    Family,
+    Interval,
+    Intervals,
+    format_address,
+    format_interval,
+    interface_interval,
+    interface_name,
+    prefixes,
+)
+from portgate.core.ruleset import Accept, Drop, Reject, Ruleset
+
+DIALECTS = ("openbsd", "freebsd", "macos")
+INET = {Family.IPV4: "inet", Family.IPV6: "inet6"}
+LO = interface_interval("lo")[0]
+FORWARDED = "portgate-forwarded"  # the tag of what is on its way to another host
+
+_HEADER = f"""{MARK} Edits are overwritten by the next apply.
+# This is the anchor `{ANCHOR}` for pf of {{dialect}}. Load it with
+#     pfctl -a {ANCHOR} -f FILE
+# It holds while /etc/pf.conf has {{where}}:
+{{main}}
+"""
+_MAIN = {
+    "openbsd": ("this line", f'#     anchor "{ANCHOR}"'),
+    "freebsd": (
+        "these lines, the first before all filter rules",
+        f'#     rdr-anchor "{ANCHOR}"\n#     anchor "{ANCHOR}"',
+    ),
+    "macos": (
+        "these lines, each next to its like for com.apple",
+        f'#     rdr-anchor "{ANCHOR}"\n#     anchor "{ANCHOR}"',
+    ),
+}
+
+
+def emit(desired: Ruleset, dialect: str | None = None) -> Artifact:
+    """The anchor's text. Errors: PG303 for an unknown dialect, PG302 for what pf can't say."""
+    chosen = dialect or native_dialect()
+    if chosen not in DIALECTS:
+        remedy = f"the dialects are {', '.join(DIALECTS)}"
+        raise PortgateError(Diagnostic("PG303", f"pf has no dialect {chosen!r}", remedy=remedy))
+    where, main = _MAIN[chosen]
+    header = _HEADER.format(dialect=chosen, where=where, main=main)
+    anchor = lines(desired)
+    return Artifact("pf", header + ("" if anchor is None else "".join(_text(anchor, chosen))), chosen)
+
+
+def native_dialect() -> str:
+    """The dialect of the system that this runs on; elsewhere OpenBSD's."""
+    return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
+
+
+def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
+    """The new anchor as a whole, which pf replaces at once; None when what is there means the same."""
+    old, new = lines(observed), lines(desired)
+    return None if same(old, new) else emit(desired)
+
+
+def same(old: Lines | None, new: Lines | None) -> bool:
+    """Whether two anchors mean the same; `rdr` rules have no labels to compare."""
+    if old is None or new is None:
+        return old is new
+    old, new = (
+        replace(one, translation=tuple(replace(line, label="") for line in one.translation)) for one in (old, new)
+    )
+    return old == new or inline(old) == inline(new)
+
+
+def _text(anchor: Lines, dialect: str) -> Iterator[str]:
+    for name, family, values in anchor.tables:
+        yield from _table(name, family, values)
+    if dialect == "openbsd":
+        whole = inline(anchor)
+        forwards = [one for one in whole.translation if isinstance(one.action, tuple)]
+        before = len(whole.translation) - len(forwards) if forwards else 0
+        inbound = (*whole.inbound[:before], *forwards, *whole.inbound[before:])
+    else:
+        forwards = [one for one in anchor.translation if isinstance(one.action, tuple)]
+        inbound = anchor.inbound
+        yield from (_translation(one, dialect) + "\n" for one in anchor.translation)
+    if any(_leads_away(one) for one in forwards):
+        yield f"pass out quick tagged {FORWARDED} keep state\n"
+    for direction, found in (("in", inbound), ("out", anchor.outbound)):
+        default, rules = found[-1], found[:-1]
+        yield _filter(default, direction, dialect, quick=False) + "\n"
+        yield from (_filter(one, direction, dialect) + "\n" for one in rules)
+
+
+def _table(name: str, family: Family, values: Intervals) -> Iterator[str]:
+    found = [
+        f"{format_address(family, network)}{'' if length == family.bits else f'/{length}'}"
+        for interval in values
+        for network, length in prefixes(family, interval)
+    ]
+    yield f"table <{name}> {{\n"
+    yield from ("    " + ", ".join(some) + ",\n" for some in _rows(found[:-1], 6))
+    yield f"    {found[-1]} }}\n"
+
+
+def _rows(found: list[str], size: int) -> Iterator[list[str]]:
+    return (found[at : at + size] for at in range(0, len(found), size))
+
+
+def _filter(line: Line, direction: str, dialect: str, *, quick: bool = True) -> str:
+    words = [_action(line), direction, *(["log"] if line.log else []), *(["quick"] if quick else [])]
+    words += _packets(line, dialect)
+    if isinstance(line.action, tuple):
+        words += ["flags S/SA"] if line.protocol == TCP else []
+        words += ["keep state", *_tag(line), *_label(line), "rdr-to", *_target(line)]
+    else:
+        words += [*_state(line), *_label(line)]
+    return " ".join(words)
+
+
+def _action(line: Line) -> str:
+    match line.action:
+        case Drop():
+            return "block drop"
+        case Reject():
+            return "block return"
+        case _:
+            return "pass"
+
+
+def _state(line: Line) -> Iterator[str]:
+    if not isinstance(line.action, Accept):
+        return
+    if line.interface == LO:
+        yield "no state"
+        return
+    if line.protocol in (TCP, None):
+        yield "flags S/SA"
+    yield "keep state"
+    if line.limit is not None:
+        yield "(max-src-conn-rate {}/{})".format(*line.limit.window() or refuse("this rate limit", line))
+
+
+def _label(line: Line) -> list[str]:
+    return [f'label "{line.label}"'] if line.label else []
+
+
+def _tag(line: Line) -> list[str]:
+    return [f"tag {FORWARDED}"] if _leads_away(line) else []
+
+
+def _leads_away(line: Line) -> bool:
+    return isinstance(line.action, tuple) and line.action[0] is not None
+
+
+def _translation(line: Line, dialect: str) -> str:
+    if not isinstance(line.action, tuple):
+        return " ".join(["no rdr", *_packets(line, dialect)])
+    words = ["rdr pass", *(["log"] if line.log else []), *_packets(line, dialect), *_tag(line)]
+    return " ".join([*words, "->", *_target(line)])
+
+
+def _target(line: Line) -> Iterator[str]:
+    if not isinstance(line.action, tuple) or line.family is None:
+        raise TypeError("a line that translates names its family")
+    address, port = line.action
+    interval = address or HOME[line.family]
+    if len(list(prefixes(line.family, interval))) != 1:
+        refuse("a forward to addresses that are not one prefix", line)
+    yield format_interval(line.family, interval)
+    if port is not None:
+        yield f"port {port}"
+
+
+# ------------------------------------------------------------------ what a line matches
+
+
+def _packets(line: Line, dialect: str) -> Iterator[str]:
+    if line.interface is not None:
+        yield f"on {_interface(line)}"
+    if line.family is not None:
+        yield INET[line.family]
+    if line.protocol is not None:
+        yield f"proto {WRITTEN.get(line.protocol, line.protocol)}"
+    ends = (line.src, line.sport, line.dst, line.dports)
+    if not any(one not in (None, ()) for one in ends):
+        yield "all"
+    else:
+        yield f"from {_address(line.src, line.family)}" + (f" port {_ports((line.sport,))}" if line.sport else "")
+        yield f"to {_address(line.dst, line.family)}" + (f" port {_ports(line.dports)}" if line.dports else "")
+    if line.icmp_types:
+        yield _icmp_types(line, dialect)
+
+
+def _interface(line: Line) -> str:
+    """A name that pf takes for an interface, not for a group or a word of its own."""
+    if line.interface == LO:
+        return LOOPBACK
+    name = interface_name(line.interface or 0)
+    plain = all(one.isascii() and (one.isalnum() or one in "._-") for one in name)
+    if not plain or not name[0].isalpha() or not name[-1].isdigit():
+        refuse(f"pf takes {name!r} for a group of interfaces, or can't be told it", line)
+    return name
+
+
+def _address(address: Address | None, family: Family | None) -> str:
+    if address is None:
+        return "any"
+    if isinstance(address, str):
+        return "(self)" if address == LOCAL else f"<{address}>"
+    if family is None:
+        raise TypeError("a line with an address names its family")
+    return format_interval(family, address).replace("-", " - ")
+
+
+def _ports(values: Intervals | tuple[Interval]) -> str:
+    texts = [str(first) if first == last else f"{first}:{last}" for first, last in values]
+    return texts[0] if len(texts) == 1 else f"{{ {', '.join(texts)} }}"
+
+
+def _icmp_types(line: Line, dialect: str) -> str:
+    values = [str(one) for first, last in line.icmp_types for one in range(first, last + 1)]
+    if "255" in values and dialect != "openbsd":
+        refuse("ICMP type 255, which this pf takes for any type", line)
+    word = "icmp-type" if line.family is Family.IPV4 else "icmp6-type"
+    return f"{word} {values[0]}" if len(values) == 1 else f"{word} {{ {', '.join(values)} }}"

@@ -1,0 +1,260 @@
+"""Addresses, ports, interfaces and ICMP types of a pf rule, as matches."""
+
+from __future__ import annotations
+
+from portgate.backends.pf.cursor import Cursor, NotReadError
+from portgate.backends.pf.words import (
+    ICMP6_TYPES,
+    ICMP_TYPES,
+    LOOPBACK,
+    PROTOCOL_NUMBERS,
+    SERVICE_PORTS,
+)
+from portgate.core.net import (
+    ICMP,
+    ICMPV6,
+    PORT_MAX,
+    Family,
+    Interval,
+    Intervals,
+    complement,
+    interface_interval,
+    normalize,
+    parse_address,
+)
+from portgate.core.ruleset import (
+    ALWAYS,
+    AddressType,
+    All,
+    Any,
+    Field,
+    Lookup,
+    Match,
+    NamedSet,
+    Not,
+    Opaque,
+    Test,
+)
+
+SRC = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
+DST = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
+TYPES = {SRC[Family.IPV4]: Field.SRC_TYPE, DST[Family.IPV4]: Field.DST_TYPE}
+NEVER = Any(())
+Side = dict[Family, Field]
+Tables = dict[str, tuple[NamedSet, ...]]
+
+
+def both(*matches: Match) -> Match:
+    """All of them, flat, without what always holds."""
+    flat = [part for one in matches for part in (one.matches if isinstance(one, All) else (one,))]
+    return flat[0] if len(flat) == 1 else All(tuple(flat))
+
+
+def either(matches: list[Match]) -> Match:
+    """Any of them; tests of one field become one test."""
+    if ALWAYS in matches:
+        return ALWAYS
+    tests: dict[Field, list[Interval]] = {}
+    for one in matches:
+        if isinstance(one, Test):
+            tests.setdefault(one.field, []).extend(one.values)
+    united: list[Match] = [Test(field, normalize(values)) for field, values in tests.items()]
+    united += [one for one in matches if not isinstance(one, Test)]
+    return united[0] if len(united) == 1 else Any(tuple(united))
+
+
+def family_test(family: Family) -> Match:
+    return Test(Field.FAMILY, ((family, family),))
+
+
+# ------------------------------------------------------------------ interfaces
+
+
+def interface(cursor: Cursor, field: Field) -> Match:
+    """One name after `on`, which may be negated. A name that does not end in a digit is a group of interfaces."""
+    negated = bool(cursor.accept("!"))
+    match = interface_match(cursor.take(), field)
+    return Not(match) if negated else match
+
+
+def interface_match(name: str, field: Field) -> Match:
+    loopback = Test(field, (interface_interval("lo"),))
+    if name in ("lo", LOOPBACK):
+        return loopback
+    if name == "any":
+        return Not(loopback)
+    if not name[-1:].isdecimal():
+        return Opaque(f"interface group {name} {field.label}", f"which interfaces are in the group {name}")
+    try:
+        return Test(field, (interface_interval(name),))
+    except ValueError:
+        raise NotReadError from None
+
+
+# ------------------------------------------------------------------ addresses
+
+
+def hosts(cursor: Cursor, side: Side, tables: Tables) -> Match:
+    """What stands after `from` or `to`, up to the port."""
+    return either(cursor.listed(lambda: _host(cursor, side, tables)))
+
+
+def _host(cursor: Cursor, side: Side, tables: Tables) -> Match:
+    negated = bool(cursor.accept("!"))
+    match = _one_host(cursor, side, tables)
+    if not negated:
+        return match
+    family = next((family for family, field in side.items() if isinstance(match, Test) and match.field is field), None)
+    return both(family_test(family), Not(match)) if family else Not(match)
+
+
+def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
+    if cursor.accept("any"):
+        return ALWAYS
+    if cursor.accept("<"):
+        name = cursor.take()
+        cursor.expect(">")
+        return table_match(name, side, tables)
+    if cursor.peek() == "(":
+        return _dynamic(" ".join(cursor.parenthesised()), side)
+    text = cursor.take()
+    if cursor.accept("/"):
+        text += "/" + cursor.take()
+    if cursor.accept("-"):
+        text += " - " + cursor.take()
+    found = address_interval(text)
+    return _dynamic(text, side) if found is None else Test(side[found[0]], (found[1],))
+
+
+def _dynamic(name: str, side: Side) -> Match:
+    """Addresses that only the host knows: of an interface, of a name, of a route."""
+    if name == "self":
+        local = AddressType.LOCAL.value
+        return Test(TYPES[side[Family.IPV4]], ((local, local),))
+    return Opaque(f"{side[Family.IPV4].label[:3]} {name}", f"which addresses `{name}` stands for")
+
+
+def table_match(name: str, side: Side, tables: Tables) -> Match:
+    """A table; one that the text does not tell of is filled at run time."""
+    known = tables.get(name)
+    if known is None:
+        return Any(tuple(Lookup((field,), name) for field in side.values()))
+    found: list[Match] = [Lookup((side[_family(one)],), one.name) for one in known]
+    return found[0] if len(found) == 1 else Any(tuple(found))
+
+
+def _family(one: NamedSet) -> Family:
+    return Family.IPV6 if one.fields == (Field.SRC6,) else Family.IPV4
+
+
+def address_interval(text: str) -> tuple[Family, Interval] | None:
+    """An address, a prefix whose host bits are masked, short forms as `10/8`, or a range; None for a name."""
+    first, dash, last = text.partition(" - ")
+    address, slash, length = first.partition("/")
+    try:
+        if dash:
+            (family, low), (other, high) = parse_address(first), parse_address(last)
+            return (family, (low, high)) if family is other and low <= high else None
+        short = slash and ":" not in address and address.replace(".", "").isdecimal()
+        padded = address + ".0" * (3 - address.count(".")) if short else address
+        family, low = parse_address(padded.partition("%")[0])
+        bits = int(length) if slash else family.bits
+    except ValueError:
+        return None
+    if not 0 <= bits <= family.bits:
+        return None
+    host = (1 << family.bits - bits) - 1
+    return family, (low & ~host, low | host)
+
+
+# ------------------------------------------------------------------ numbers
+
+
+def protocol(cursor: Cursor) -> Match:
+    """One member after `proto`."""
+    text = cursor.take()
+    number = int(text) if text.isdecimal() else PROTOCOL_NUMBERS.get(text, 256)
+    if number > 255:
+        return Opaque(f"protocol {text}", f"which protocol `{text}` is")
+    return Test(Field.PROTOCOL, ((number, number),))
+
+
+def ports(cursor: Cursor, field: Field) -> Match:
+    """What stands after `port`."""
+    return either(cursor.listed(lambda: _port(cursor, field)))
+
+
+def _port(cursor: Cursor, field: Field) -> Match:
+    sign = cursor.accept("=", "!=", "<", "<=", ">", ">=")
+    text = cursor.take()
+    between = "" if sign else cursor.accept("><", "<>")
+    try:
+        values = _between(text, between, cursor.take()) if between else _port_values(sign, text)
+    except KeyError as error:
+        return Opaque(f"{field.label} {error.args[0]}", f"which port `{error.args[0]}` is")
+    return Test(field, values) if values else NEVER
+
+
+def _port_values(sign: str, text: str) -> Intervals:
+    first, colon, last = text.partition(":")
+    low = _number(first) if first or not colon else 0
+    high = low if not colon else _number(last) if last else PORT_MAX
+    match sign:
+        case "!=":
+            return complement(((low, high),), PORT_MAX)
+        case "<":
+            return normalize([(0, low - 1)])
+        case "<=":
+            return ((0, low),)
+        case ">":
+            return normalize([(low + 1, PORT_MAX)])
+        case ">=":
+            return ((low, PORT_MAX),)
+        case _:
+            return normalize([(low, high)])
+
+
+def _between(low: str, sign: str, high: str) -> Intervals:
+    inside = (_number(low), _number(high))
+    if sign == "><":
+        return normalize([(inside[0] + 1, inside[1] - 1)])
+    return complement((inside,), PORT_MAX)
+
+
+def _number(text: str) -> int:
+    """Errors: KeyError for a name that is not known."""
+    if text.isdecimal() or text[:2] == "0x":
+        try:
+            value = int(text, 0 if text[:2] == "0x" else 10)
+        except ValueError:
+            raise KeyError(text) from None
+        if value <= PORT_MAX:
+            return value
+        raise KeyError(text)
+    return SERVICE_PORTS[text]
+
+
+def icmp_types(cursor: Cursor, of: int) -> Match:
+    """What stands after `icmp-type` or `icmp6-type`."""
+    return either(cursor.listed(lambda: _icmp_type(cursor, of)))
+
+
+def _icmp_type(cursor: Cursor, of: int) -> Match:
+    text = cursor.take()
+    known = ICMP_TYPES if of == ICMP else ICMP6_TYPES
+    number = int(text) if text.isdecimal() else known.get(text, 256)
+    kind: Match = Test(Field.ICMP_TYPE, ((number, number),))
+    if number > 255:
+        kind = Opaque(f"icmp type {text}", f"which ICMP type `{text}` is")
+    if not cursor.accept("code"):
+        return kind
+    code = cursor.take()
+    if code.isdecimal() and int(code) <= 255:
+        return both(kind, Test(Field.ICMP_CODE, ((int(code), int(code)),)))
+    return both(kind, Opaque(f"icmp {text} code {code}", f"which ICMP code `{code}` is"))
+
+
+def of_icmp(number: int) -> Match:
+    """The packets of an ICMP; each belongs to one family."""
+    family = Family.IPV6 if number == ICMPV6 else Family.IPV4
+    return both(family_test(family), Test(Field.PROTOCOL, ((number, number),)))

@@ -1,0 +1,147 @@
+"""A live host through pfctl, the one program that every system with pf has.
+
+Rules of this file
+    Commands are lists of words, never a shell's line. What they print is read with a fixed locale and without DNS.
+
+Facts
+    `pfctl -a NAME -f -` replaces an anchor as a whole, or leaves it when there is an error. `-a '*' -sr` prints the
+    rules of all anchors in their places. Rules in an anchor do nothing unless the main rules call it. FreeBSD and macOS
+    keep translations apart, `-sn`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from portgate.backends.pf import ANCHOR, MARK
+from portgate.backends.pf.emit import native_dialect
+from portgate.core.capture import Artifact, Reading
+from portgate.core.diagnostics import Diagnostic, PortgateError
+
+SECONDS = 60  # that a command may take
+_REMEDY = "run portgate as root on OpenBSD, FreeBSD or macOS; elsewhere `portgate compile --to pf` writes the rules"
+
+
+class Answer(NamedTuple):
+    """What a command said."""
+
+    status: int
+    output: str
+    complaint: str
+
+
+Runner = Callable[[Sequence[str], str], Answer]
+"""Runs a command with a text on its standard input. Errors: OSError."""
+
+
+def run(command: Sequence[str], text: str) -> Answer:
+    """On this host."""
+    environment = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
+    done = subprocess.run(
+        command,
+        input=text.encode(errors="surrogateescape"),
+        capture_output=True,
+        env=environment,
+        timeout=SECONDS,
+        check=False,
+    )
+    return Answer(
+        done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape")
+    )
+
+
+def available() -> str | None:
+    """None when this host has pf and lets us at it, else why not and what to do."""
+    if shutil.which("pfctl", path="/sbin:/usr/sbin") is None:
+        return "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
+    if not os.access("/dev/pf", os.R_OK | os.W_OK):
+        return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
+    return None
+
+
+class PfSession:
+    """See `portgate.backends.Session`."""
+
+    def __init__(self, runner: Runner = run, dialect: str | None = None) -> None:
+        self._run = runner
+        self._dialect = dialect or native_dialect()
+
+    def read(self) -> tuple[Reading, ...]:
+        """The rules of all anchors in their places, with what is in the tables of ours."""
+        anchored = ("-a", "*")
+        parts = [self._says(*anchored, "-sn")] if self._translates_apart else []
+        parts += ["".join(self._our_tables()), self._says(*anchored, "-sr")]
+        return (Reading("pf", "".join(part for part in parts), "pfctl -a '*' -sr"),)
+
+    def check(self, artifact: Artifact) -> None:
+        self._load(artifact, "-n")
+
+    def load(self, artifact: Artifact) -> None:
+        """Errors: PG551 when the main rules do not call our anchor, so that it would do nothing."""
+        self._require_anchor()
+        self._load(artifact)
+
+    def read_own(self) -> Reading:
+        ours = ("-a", ANCHOR)
+        rules = (self._says(*ours, "-sn") if self._translates_apart else "") + self._says(*ours, "-sr")
+        text = "".join(self._our_tables()) + rules
+        return Reading("pf", f"{MARK}\n{text}" if text else "", f"pfctl -a {ANCHOR} -sr")
+
+    def generation(self) -> str | None:
+        """pf counts no changes of its rules."""
+        return None
+
+    @property
+    def _translates_apart(self) -> bool:
+        return self._dialect != "openbsd"
+
+    def _our_tables(self) -> Iterator[str]:
+        for name in self._says("-a", ANCHOR, "-sT").split():
+            entries = self._says("-a", ANCHOR, "-t", name, "-T", "show").split()
+            yield f"table <{name}> {{ {', '.join(entries)} }}\n" if entries else f"table <{name}> persist\n"
+
+    def _require_anchor(self) -> None:
+        wanted = [("-sn", "rdr-anchor")] if self._translates_apart else []
+        for show, word in (*wanted, ("-sr", "anchor")):
+            if not any(_calls(line, word) for line in self._says(show).splitlines()):
+                remedy = f'write `{word} "{ANCHOR}"` into /etc/pf.conf, then `pfctl -f /etc/pf.conf`'
+                raise PortgateError(Diagnostic("PG551", f'no line `{word} "{ANCHOR}"`', remedy=remedy))
+
+    def _load(self, artifact: Artifact, *more: str) -> None:
+        # The optimizer would put rules together that have grants of their own.
+        answer = self._answer("-a", ANCHOR, "-o", "none", *more, "-f", "-", text=artifact.text)
+        if answer.status != 0:
+            raise PortgateError(*_refusals(answer.complaint, artifact.text))
+
+    def _says(self, *words: str) -> str:
+        answer = self._answer(*words)
+        if answer.status != 0:
+            detail = f"`pfctl {' '.join(words)}` failed: {answer.complaint.strip()[:300]}"
+            raise PortgateError(Diagnostic("PG472", detail, remedy=_REMEDY))
+        return answer.output
+
+    def _answer(self, *words: str, text: str = "") -> Answer:
+        try:
+            return self._run(("pfctl", *words), text)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PortgateError(Diagnostic("PG472", f"pfctl can't be run: {error}", remedy=_REMEDY)) from error
+
+
+def _calls(line: str, word: str) -> bool:
+    words = line.split()
+    return words[:1] == [word] and words[1:2] in ([f'"{ANCHOR}"'], [ANCHOR])
+
+
+def _refusals(complaint: str, script: str) -> list[Diagnostic]:
+    """Every complaint, with the line of the rules that it is about: `stdin:3: syntax error`."""
+    lines = script.splitlines()
+    found = []
+    for text in complaint.splitlines():
+        place, _, what = text.removeprefix("stdin:").partition(":")
+        if text.startswith("stdin:") and place.isdecimal() and 0 < int(place) <= len(lines):
+            found.append(Diagnostic("PG550", f"{what.strip()} (line {place}: {lines[int(place) - 1][:200]})"))
+    return found or [Diagnostic("PG550", complaint.strip()[:500] or "pfctl gave no reason")]
