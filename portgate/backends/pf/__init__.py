@@ -21,7 +21,7 @@ class Pf:
     """See `portgate.backends.Backend`. Everything is imported when it is used, because start-up shall be quick."""
 
     name = "pf"
-    reading_kinds = ("pf",)
+    reading_kinds: tuple[str, ...] = ("pf",)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -35,9 +35,9 @@ class Pf:
         return session.available()
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
-        from portgate.backends.pf import emit  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import emit, session  # noqa: PLC0415 - see the class
 
-        return emit.emit(desired, dialect)
+        return emit.emit(desired, dialect or session.native_dialect())
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
         from portgate.backends.pf import parse  # noqa: PLC0415 - see the class
@@ -45,9 +45,9 @@ class Pf:
         return parse.parse(readings)
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
-        from portgate.backends.pf import emit  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import emit, session  # noqa: PLC0415 - see the class
 
-        return emit.transaction(observed, desired)
+        return emit.transaction(observed, desired, session.native_dialect())
 
     def restoring(self, own: Reading) -> Artifact:
         from portgate.core.capture import Artifact  # noqa: PLC0415 - see the class

@@ -8,7 +8,6 @@ Facts
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -55,27 +54,28 @@ _MAIN = {
 }
 
 
-def emit(desired: Ruleset, dialect: str | None = None) -> Artifact:
+def emit(desired: Ruleset, dialect: str) -> Artifact:
     """The anchor's text. Errors: PG303 for an unknown dialect, PG302 for what pf can't say."""
-    chosen = dialect or native_dialect()
-    if chosen not in DIALECTS:
+    if dialect not in DIALECTS:
         remedy = f"the dialects are {', '.join(DIALECTS)}"
-        raise PortgateError(Diagnostic("PG303", f"pf has no dialect {chosen!r}", remedy=remedy))
-    where, main = _MAIN[chosen]
-    header = _HEADER.format(dialect=chosen, where=where, main=main)
+        raise PortgateError(Diagnostic("PG303", f"pf has no dialect {dialect!r}", remedy=remedy))
+    where, main = _MAIN[dialect]
+    header = _HEADER.format(dialect=dialect, where=where, main=main)
     anchor = lines(desired)
-    return Artifact("pf", header + ("" if anchor is None else "".join(_text(anchor, chosen))), chosen)
+    return Artifact("pf", header + ("" if anchor is None else "".join(_text(anchor, dialect))), dialect)
 
 
-def native_dialect() -> str:
-    """The dialect of the system that this runs on; elsewhere OpenBSD's."""
-    return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
-
-
-def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
+def transaction(observed: Ruleset, desired: Ruleset, dialect: str) -> Artifact | None:
     """The new anchor as a whole, which pf replaces at once; None when what is there means the same."""
-    old, new = lines(observed), lines(desired)
-    return None if same(old, new) else emit(desired)
+    return None if same(_known(observed), lines(desired)) else emit(desired, dialect)
+
+
+def _known(observed: Ruleset) -> Lines | None:
+    """What is there; nothing that portgate would write, when somebody else has put a rule into the anchor."""
+    try:
+        return lines(observed)
+    except PortgateError:
+        return Lines()
 
 
 def same(old: Lines | None, new: Lines | None) -> bool:

@@ -251,11 +251,10 @@ class _Lowering:
         if named is None:
             refuse("a set that is not there", rule)
         if len(tested) == 1 and tested[0] in FAMILY_OF:
-            values = tuple(element.box[0] for element in named.elements)
-            if values:
-                for one in _narrowed(line, FAMILY_OF[tested[0]]):
-                    table = self._table(_table_name(named.name), FAMILY_OF[tested[0]], normalize(values))
-                    yield from _slotted(one, SLOTS[tested[0]], table, rule)
+            values = normalize(element.box[0] for element in named.elements)
+            for one in _narrowed(line, FAMILY_OF[tested[0]]) if values else ():
+                table = self._table(_table_name(named.name), FAMILY_OF[tested[0]], values)
+                yield from _slotted(one, SLOTS[tested[0]], values[0] if len(values) == 1 else table, rule)
             return
         for comment, tests in _rows(tested, named):
             found = [line if line.action is None else replace(line, label=label_text(comment or line.label))]

@@ -19,7 +19,7 @@ from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.hosts import Tables, both, interface_match
 from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry, translation_entry
 from portgate.backends.pf.tables import table
-from portgate.backends.pf.tokens import Statement, Token, statements
+from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import (
@@ -65,19 +65,20 @@ def _containers(reading: Reading) -> Iterator[Container]:
         raise PortgateError(Diagnostic("PG470", f"{reading.source}: not one line is a statement of pf"))
     if reading.text.startswith(MARK):
         if found:
-            yield _container(found, ANCHOR, owned=True)
+            yield _container(found, found, ANCHOR, owned=True)
         return
     ours = tuple(one for one in found if _is_ours(one))
     alone = ours and all(one in ours or one.tokens[0].text in SILENT for one in found)
+    inner = tuple(within for one in ours for within in one.body or ())
     if alone:
-        yield _container(tuple(inner for one in ours for inner in one.body or ()), ANCHOR, owned=True)
+        yield _container(inner, found, ANCHOR, owned=True)
         return
     if ours:
-        whole = _container(tuple(inner for one in ours for inner in one.body or ()), ANCHOR, owned=True)
+        whole = _container(inner, found, ANCHOR, owned=True)
         # What decides is the list of all rules; ours are shown apart, but are not asked a second time.
         yield replace(whole, chains=tuple(replace(one, base=None) for one in whole.chains))
     if found:
-        yield _container(found, "pf", owned=False)
+        yield _container(found, found, "pf", owned=False)
 
 
 def _plain(statement: Statement) -> Statement:
@@ -91,17 +92,20 @@ def _plain(statement: Statement) -> Statement:
 def _all(found: tuple[Statement, ...]) -> Iterator[Statement]:
     for one in found:
         yield one
-        yield from one.body or ()
+        yield from _all(one.body or ())
 
 
 def _is_ours(statement: Statement) -> bool:
+    """The place of our anchor. One for translations is often empty; rules of the other must have been read."""
     tokens = statement.tokens
-    return statement.body is not None and len(tokens) > 1 and tokens[1].text == ANCHOR
+    called = len(tokens) > 1 and tokens[0].text in ANCHORS and tokens[1].text == ANCHOR
+    return called and (statement.body is not None or tokens[0].text != "anchor")
 
 
-def _container(found: tuple[Statement, ...], name: str, *, owned: bool) -> Container:
-    sets, tables = _tables(found)
-    context = Context(tables, _returns(found), _inbound_tags(found))
+def _container(found: tuple[Statement, ...], scope: tuple[Statement, ...], name: str, *, owned: bool) -> Container:
+    """`scope` is the whole text, whose tables and settings hold in anchors, too."""
+    sets, tables = _tables(scope)
+    context = Context(tables, _returns(scope), _inbound_tags(scope))
     chains = [
         *_translating(_entries(found, context, inbound=True)),
         _chain("input", Hook.INPUT, _entries(found, context, inbound=True)),
@@ -194,7 +198,7 @@ def _of_statement(one: Statement, context: Context, inbound: bool, depth: int) -
             yield translation_entry(one, context)
     elif first == "set" and second == "skip":
         yield from _skipped(one, inbound)
-    elif first == "anchor":
+    elif first in ANCHORS:
         yield from _anchor(one, context, inbound, depth)
     elif first == "antispoof":
         yield _doubtful(one, Drop(), "addresses of an interface (antispoof)", quick="quick" in str(one).split())
@@ -228,6 +232,8 @@ def _anchor(one: Statement, context: Context, inbound: bool, depth: int) -> Iter
     if guard is None:
         return
     match = guard.rules[0].match
+    if one.body is None and _is_ours(one):
+        return
     if one.body is None or depth > NEST:
         yield _doubtful(one, Unknown(str(one)), f"rules that were not read: {one}", quick=guard.quick)
         return

@@ -14,16 +14,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from portgate.backends.pf import ANCHOR, MARK
-from portgate.backends.pf.emit import native_dialect
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 SECONDS = 60  # that a command may take
 _REMEDY = "run portgate as root on OpenBSD, FreeBSD or macOS; elsewhere `portgate compile --to pf` writes the rules"
+
+
+def native_dialect() -> str:
+    """The dialect of the system that this runs on; elsewhere OpenBSD's."""
+    return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
 
 
 class Answer(NamedTuple):
@@ -74,8 +79,9 @@ class PfSession:
         """The rules of all anchors in their places, with what is in the tables of ours."""
         anchored = ("-a", "*")
         parts = [self._says(*anchored, "-sn")] if self._translates_apart else []
-        parts += ["".join(self._our_tables()), self._says(*anchored, "-sr")]
-        return (Reading("pf", "".join(part for part in parts), "pfctl -a '*' -sr"),)
+        # Where a name is that of two tables, the one of our anchor is the one that its rules mean.
+        parts += [*self._tables(), *self._tables("-a", ANCHOR), self._says(*anchored, "-sr")]
+        return (Reading("pf", "".join(parts), "pfctl -a '*' -sr"),)
 
     def check(self, artifact: Artifact) -> None:
         self._load(artifact, "-n")
@@ -88,7 +94,7 @@ class PfSession:
     def read_own(self) -> Reading:
         ours = ("-a", ANCHOR)
         rules = (self._says(*ours, "-sn") if self._translates_apart else "") + self._says(*ours, "-sr")
-        text = "".join(self._our_tables()) + rules
+        text = "".join(self._tables(*ours)) + rules
         return Reading("pf", f"{MARK}\n{text}" if text else "", f"pfctl -a {ANCHOR} -sr")
 
     def generation(self) -> str | None:
@@ -99,9 +105,9 @@ class PfSession:
     def _translates_apart(self) -> bool:
         return self._dialect != "openbsd"
 
-    def _our_tables(self) -> Iterator[str]:
-        for name in self._says("-a", ANCHOR, "-sT").split():
-            entries = self._says("-a", ANCHOR, "-t", name, "-T", "show").split()
+    def _tables(self, *where: str) -> Iterator[str]:
+        for name in self._says(*where, "-sT").split():
+            entries = self._says(*where, "-t", name, "-T", "show").split()
             yield f"table <{name}> {{ {', '.join(entries)} }}\n" if entries else f"table <{name}> persist\n"
 
     def _require_anchor(self) -> None:

@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
-MOST_TOKENS = 4_000_000  # of one reading, macros expanded; more is an attack, not a firewall
+MOST_TOKENS = 2_000_000  # of one reading, macros expanded; more is an attack, not a firewall
+
+
+ANCHORS = ("anchor", "rdr-anchor", "nat-anchor", "binat-anchor")
 
 
 class Token(NamedTuple):
@@ -134,7 +137,7 @@ class _Reader:
 
 def _takes_body(tokens: list[Token]) -> bool:
     """Whether a brace here begins the rules of an anchor, not a list: no word that takes a list stands right before."""
-    if not tokens or tokens[0].text != "anchor":
+    if not tokens or tokens[0].text not in ANCHORS:
         return False
     last = tokens[-1]
     return last.quoted or last.text not in (

@@ -1,0 +1,257 @@
+"""pf.conf as people write it, and `pfctl -sr` as it prints it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from portgate.backends.pf import BACKEND
+from portgate.core.addresses import Host
+from portgate.core.diagnostics import PortgateError
+from portgate.core.net import Family, parse_address
+from portgate.core.packets import Packet
+from portgate.core.ruleset import Lookup, Opaque, Ruleset
+from portgate.core.trace import decide
+from tests.pf.texts import read, unequal
+
+HOST = Host(None)
+
+
+def packet(text: str, iif: str = "em0", port: int | None = None, proto: int = 6, oif: str = "") -> Packet:
+    family, src = parse_address(text)
+    ports = proto in (6, 17)
+    dst = parse_address("192.0.2.1" if family is Family.IPV4 else "2001:db8::1")[1]
+    return Packet(
+        family=family, protocol=proto, iif=iif, src=src, dst=dst, sport=40000 if ports else None, dport=port,
+        icmp_type=None if ports else 8, icmp_code=None if ports else 0, oif=oif,
+    )  # fmt: skip
+
+
+def fate(text: str | Ruleset, *packets: Packet) -> list[str]:
+    ruleset = read(text) if isinstance(text, str) else text
+    return [str(one.answer.fate) for one in decide(ruleset, packets, HOST)]
+
+
+def same(left: str, right: str) -> bool:
+    return unequal(read(left), read(right)) == []
+
+
+SSH, HTTP = packet("198.51.100.7", port=22), packet("198.51.100.7", port=80)
+
+
+def test_what_no_rule_matches_passes() -> None:
+    assert fate("block in on em1\n", SSH) == ["accept"]
+
+
+def test_the_last_rule_that_matches_decides() -> None:
+    assert fate("pass in\nblock in proto tcp to port 22\n", SSH, HTTP) == ["drop", "accept"]
+    assert fate("block in proto tcp to port 22\npass in\n", SSH) == ["accept"]
+
+
+def test_quick_ends_the_search() -> None:
+    assert fate("block in quick proto tcp to port 22\npass in\n", SSH, HTTP) == ["drop", "accept"]
+
+
+def test_block_policy_return_is_an_answer_to_the_sender() -> None:
+    assert fate("set block-policy return\nblock in\n", SSH) == ["reject"]
+    assert fate("set block-policy return\nblock drop in\n", SSH) == ["drop"]
+
+
+def test_skipped_interfaces_are_not_filtered() -> None:
+    assert fate("set skip on { em0 lo }\nblock in quick\n", SSH, packet("198.51.100.7", "em1", 22)) == [
+        "accept", "drop",
+    ]  # fmt: skip
+
+
+def test_macros_lists_ranges_and_operators() -> None:
+    text = """
+ext_if = "em0"
+web = "{ 80, https 8000:8010 }"
+nets = "{" 198.51.100.0/24 "10/8 }"
+block in
+pass in on $ext_if proto { tcp udp } from $nets to any port $web
+pass in proto tcp to port 1023 >< 1026
+"""
+    ports = (80, 443, 8005, 8011, 1023, 1024, 1025, 1026)
+    assert fate(text, *(packet("10.1.2.3", port=port) for port in ports)) == [
+        "accept", "accept", "accept", "drop", "drop", "accept", "accept", "drop",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "operator, open_ports",
+    [
+        ("= 22", {22}),
+        ("!= 22", {21, 23, 24, 25}),
+        ("< 23", {21, 22}),
+        (">= 24", {24, 25}),
+        ("22 <> 24", {21, 25}),
+        ("22:24", {22, 23, 24}),
+        ("{ 21 >24 }", {21, 25}),
+        (":23", {21, 22, 23}),
+        ("0x16", {22}),
+    ],
+)
+def test_ports(operator: str, open_ports: set[int]) -> None:
+    found = fate(
+        f"block in\npass in proto tcp to port {operator}\n", *(packet("10.0.0.1", port=p) for p in range(21, 26))
+    )
+    assert {port for port, one in zip(range(21, 26), found, strict=True) if one == "accept"} == open_ports
+
+
+def test_the_most_specific_entry_of_a_table_decides() -> None:
+    text = "table <good> { 10/8, !10.9/16, 10.9.0.7, 2001:db8::/32 }\nblock in\npass in from <good>\n"
+    sources = ("10.1.1.1", "10.9.1.1", "10.9.0.7", "2001:db8::7", "192.0.2.7")
+    assert fate(text, *(packet(one, port=22) for one in sources)) == ["accept", "drop", "accept", "accept", "drop"]
+
+
+def test_a_table_that_is_filled_at_run_time_is_doubtful() -> None:
+    for declared in ("table <x> persist\n", 'table <x> persist file "/etc/x"\n', ""):
+        assert fate(f"{declared}block in\npass in from <x>\n", SSH) == ["depends"]
+
+
+def test_negation_is_within_the_family_of_the_address() -> None:
+    text = "block in\npass in from ! 10.0.0.0/8\n"
+    assert fate(text, SSH, packet("10.1.1.1", port=22), packet("2001:db8::7", port=22)) == ["accept", "drop", "drop"]
+
+
+def test_rules_of_an_anchor_stand_in_its_place() -> None:
+    text = 'block in\nanchor "web" in on em0 {\n  pass in proto tcp to port 80\n}\nblock in quick from 10.0.0.1\n'
+    assert fate(text, HTTP, packet("198.51.100.7", "em1", 80), packet("10.0.0.1", port=80)) == [
+        "accept", "drop", "drop",
+    ]  # fmt: skip
+
+
+def test_a_quick_anchor_ends_the_search_where_a_rule_of_it_matched() -> None:
+    text = "anchor quick {\n  pass in proto tcp to port 80\n  block in proto tcp to port 80\n}\npass in\n"
+    assert fate(text, HTTP, SSH) == ["drop", "accept"]
+
+
+def test_an_anchor_that_was_not_read_may_do_anything() -> None:
+    assert fate('block in\nanchor "ftp-proxy/*"\n', SSH) == ["depends"]
+
+
+def test_rules_of_old_connections_do_not_matter() -> None:
+    ack = Packet(**{**{name: getattr(SSH, name) for name in SSH.__slots__}, "tcp_flags": 16})
+    assert fate("block in\npass in proto tcp to port 22\n", ack) == ["drop"]
+    assert fate("block in\npass in proto tcp to port 22 flags any\n", ack) == ["accept"]
+
+
+def test_parts_of_a_rule_may_stand_in_any_order() -> None:
+    assert same(
+        'pass in quick proto tcp to port 22 keep state flags S/SA label "x"\nblock in\n',
+        'pass in quick proto tcp to port 22 label "x" flags S/SA keep state\nblock in\n',
+    )
+
+
+def test_translation_before_filtering_as_freebsd_has_it() -> None:
+    text = "rdr on em0 inet proto tcp to port 8080 -> 127.0.0.1 port 80\nblock in\npass in proto tcp to port 80\n"
+    assert fate(text, packet("10.0.0.1", port=8080), HTTP, SSH) == ["accept", "accept", "drop"]
+
+
+def test_no_rdr_keeps_from_translation_and_rdr_pass_is_not_filtered() -> None:
+    text = (
+        "no rdr inet proto tcp from 10.0.0.1 to port 8080\n"
+        "rdr pass inet proto tcp to port 8080 -> 127.0.0.1 port 80\nblock in\n"
+    )
+    assert fate(text, packet("10.0.0.1", port=8080), packet("10.0.0.2", port=8080)) == ["drop", "accept"]
+
+
+def test_translation_by_filter_rules_as_openbsd_has_it() -> None:
+    text = "block in\nblock in quick inet from 10.0.0.1\npass in inet proto tcp to port 8080 rdr-to 127.0.0.1 port 80\n"
+    assert fate(text, packet("10.0.0.1", port=8080), packet("10.0.0.2", port=8080), HTTP) == ["drop", "accept", "drop"]
+    chain = read(text).containers[0].chain("prerouting")
+    assert chain is not None
+
+
+def test_what_pfctl_prints_is_read_as_what_it_was_given() -> None:
+    given = (
+        'web = "{ 80 443 }"\nblock in\npass in proto tcp to port $web\npass out\npass in inet proto icmp icmp-type 8\n'
+    )
+    openbsd = (
+        "block drop in all\npass in proto tcp from any to any port = 80 flags S/SA\n"
+        "pass in proto tcp from any to any port = 443 flags S/SA\npass out all flags S/SA\n"
+        "pass in inet proto icmp all icmp-type echoreq\n"
+    )
+    freebsd = (
+        "block drop in all\npass in proto tcp from any to any port = http flags S/SA keep state\n"
+        "pass in proto tcp from any to any port = https flags S/SA keep state\npass out all flags S/SA keep state\n"
+        "pass in inet proto icmp all icmp-type echoreq keep state\n"
+    )
+    assert same(given, openbsd)
+    assert same(given, freebsd)
+
+
+def test_numbered_rules_with_counters_are_read() -> None:
+    text = "@0 block drop in all\n  [ Evaluations: 10        Packets: 0  ]\n@1 pass in proto tcp from any to any port = 22\n"
+    assert fate(text, SSH, HTTP) == ["accept", "drop"]
+
+
+def test_a_comment_that_ends_in_a_backslash_hides_the_next_line() -> None:
+    assert fate("block in\n# a comment \\\npass in proto tcp to port 22\n", SSH) == ["drop"]
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        "user root",
+        "os Linux",
+        "probability 50%",
+        "tagged x",
+        "received-on em1",
+        "tos lowdelay",
+        "from no-route",
+        "from egress",
+        "frobnicate 7",
+    ],
+)
+def test_what_is_not_known_of_a_packet_is_a_doubt(doubtful: str) -> None:
+    assert fate(f"block in\npass in {doubtful}\n", SSH) == ["depends"]
+
+
+@pytest.mark.parametrize("statement", ["frobnicate", 'include "/etc/pf.more"', "antispoof for em0"])
+def test_a_statement_that_is_not_known_may_do_anything(statement: str) -> None:
+    assert fate(f"pass in\n{statement}\n", SSH) == ["depends"]
+
+
+def test_what_only_shapes_or_repairs_traffic_decides_nothing() -> None:
+    text = "scrub in all\nset timeout tcp.first 120\nset limit states 10000\naltq on em0 cbq queue std\nblock in\n"
+    assert fate(text, SSH) == ["drop"]
+
+
+def test_our_anchor_alone_in_the_main_rules_is_ours() -> None:
+    inner = (
+        'block drop in all label "default"\npass in quick proto tcp from any to any port = 22 flags S/SA label "ssh"\n'
+    )
+    found = read(f'anchor "portgate" all {{\n{inner}}}\n')
+    assert [(one.name, one.owned) for one in found.containers] == [("portgate", True)]
+    assert fate(found, SSH, HTTP) == ["accept", "drop"]
+
+
+def test_rules_of_others_around_our_anchor_decide_with_it() -> None:
+    ours = 'anchor "portgate" all {\nblock drop in all\npass in quick proto tcp from any to any port = 22\n}\n'
+    found = read(f"block in quick from 10.0.0.1\n{ours}pass in proto tcp from any to any port = 80\n")
+    assert fate(found, SSH, HTTP, packet("10.0.0.1", port=22)) == ["accept", "accept", "drop"]
+    assert [one.name for one in found.owned().containers] == ["portgate"]
+
+
+@pytest.mark.parametrize("text", ["hello world\n", "iptables -A INPUT -j DROP\n"])
+def test_a_text_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(PortgateError) as refused:
+        read(text)
+    assert refused.value.diagnostics[0].code == "PG470"
+
+
+def test_macros_that_grow_without_end_are_refused() -> None:
+    names = "abcdefghijklm"
+    lines = ['a = "x x x x x x x x x x"', *(f"{name} = {f'${before} ' * 10}" for before, name in pairwise(names))]
+    with pytest.raises(PortgateError) as refused:
+        read("\n".join(lines) + "\nblock in from $m\n")
+    assert refused.value.diagnostics[0].code == "PG471"
+
+
+def test_a_kind_of_reading_that_is_told_by_name() -> None:
+    assert BACKEND.reading_kinds == ("pf",)
+    found = read("table <x> persist\nblock in from <x>\n").containers[0].chain("input")
+    assert found is not None and not isinstance(found.rules[1].match, Lookup | Opaque)
