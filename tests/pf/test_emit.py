@@ -70,6 +70,18 @@ def test_freebsd_and_macos_translate_before_all_filter_rules(dialect: str) -> No
     assert found[translations[0]] == "no rdr inet from 203.0.113.9 to any"
 
 
+@pytest.mark.parametrize("dialect", ["freebsd", "macos"])
+def test_no_translation_tests_an_icmp_type(dialect: str) -> None:
+    found = lines(FORWARDS.replace("id: bad}", "id: bad}, {port: ping, from: 203.0.113.7, id: quiet}"), dialect)
+    assert any(one.startswith("block drop in quick inet proto icmp from 203.0.113.7") for one in found)
+    assert not any("icmp" in one for one in found if one.startswith(("rdr", "no rdr")))
+
+
+def test_multicast_listeners_may_use_ip_options() -> None:
+    found = [one for one in lines(SSH) if "icmp6-type" in one]
+    assert found and all("allow-opts" in one for one in found)
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_is_forwarded_to_another_host_may_leave(dialect: str) -> None:
     found = lines(FORWARDS + "outbound: {default: drop}\n", dialect)

@@ -18,6 +18,7 @@ from portgate.backends.pf.words import LOOPBACK, WRITTEN
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
+    ICMPV6,
     TCP,
     Family,
     Interval,
@@ -79,13 +80,21 @@ def _known(observed: Ruleset) -> Lines | None:
 
 
 def same(old: Lines | None, new: Lines | None) -> bool:
-    """Whether two anchors mean the same; `rdr` rules have no labels to compare."""
+    """Whether two anchors mean the same, in either style of translation."""
     if old is None or new is None:
         return old is new
-    old, new = (
-        replace(one, translation=tuple(replace(line, label="") for line in one.translation)) for one in (old, new)
-    )
-    return old == new or inline(old) == inline(new)
+    return _apart(old) == _apart(new) or _unlabelled(inline(old)) == _unlabelled(inline(new))
+
+
+def _unlabelled(anchor: Lines) -> Lines:
+    """`rdr` rules have no labels to compare."""
+    return replace(anchor, translation=tuple(replace(line, label="") for line in anchor.translation))
+
+
+def _apart(anchor: Lines) -> Lines:
+    """As `rdr` rules say it: they can't test ICMP types, and no forward is of ICMP."""
+    found = _unlabelled(anchor)
+    return replace(found, translation=tuple(one for one in found.translation if not one.icmp_types))
 
 
 def _text(anchor: Lines, dialect: str) -> Iterator[str]:
@@ -99,7 +108,7 @@ def _text(anchor: Lines, dialect: str) -> Iterator[str]:
     else:
         forwards = [one for one in anchor.translation if isinstance(one.action, tuple)]
         inbound = anchor.inbound
-        yield from (_translation(one, dialect) + "\n" for one in anchor.translation)
+        yield from (_translation(one, dialect) + "\n" for one in _apart(anchor).translation)
     if any(_leads_away(one) for one in forwards):
         yield f"pass out quick tagged {FORWARDED} keep state\n"
     for direction, found in (("in", inbound), ("out", anchor.outbound)):
@@ -153,6 +162,8 @@ def _state(line: Line) -> Iterator[str]:
     if line.protocol in (TCP, None):
         yield "flags S/SA"
     yield "keep state"
+    if line.label == "essential" and line.protocol == ICMPV6:
+        yield "allow-opts"  # multicast listeners write a router alert, and pf drops packets with options
     if line.limit is not None:
         yield "(max-src-conn-rate {}/{})".format(*line.limit.window() or refuse("this rate limit", line))
 

@@ -88,7 +88,7 @@ class PfSession:
 
     def load(self, artifact: Artifact) -> None:
         """Errors: PG551 when the main rules do not call our anchor, so that it would do nothing."""
-        self._require_anchor()
+        self._require_anchor(translating="\nrdr " in artifact.text)
         self._load(artifact)
 
     def read_own(self) -> Reading:
@@ -110,8 +110,8 @@ class PfSession:
             entries = self._says(*where, "-t", name, "-T", "show").split()
             yield f"table <{name}> {{ {', '.join(entries)} }}\n" if entries else f"table <{name}> persist\n"
 
-    def _require_anchor(self) -> None:
-        wanted = [("-sn", "rdr-anchor")] if self._translates_apart else []
+    def _require_anchor(self, *, translating: bool) -> None:
+        wanted = [("-sn", "rdr-anchor")] if translating else []
         for show, word in (*wanted, ("-sr", "anchor")):
             if not any(_calls(line, word) for line in self._says(show).splitlines()):
                 remedy = f'write `{word} "{ANCHOR}"` into /etc/pf.conf, then `pfctl -f /etc/pf.conf`'
