@@ -62,7 +62,7 @@ def applied(place: Path) -> Path:
         ("plan", 2),
         ("plan nowhere.yaml", 2),
         ("plan ruleset.nft", 2),
-        ("plan web.yaml --backend pf", 2),
+        ("plan web.yaml --backend ufw", 2),
         ("verify", 2),
         ("trace", 2),
         ("trace tcp", 2),
