@@ -108,7 +108,7 @@ def test_check_refuses_what_load_refuses_and_changes_nothing(dialect: str) -> No
         with pytest.raises(PortgateError) as refused:
             act(Artifact("pf", good.text + "this is no rule\n"))
         first = refused.value.diagnostics[0]
-        assert (first.code, "this is no rule" in first.detail) == ("PG550", True)
+        assert (first.code, "this is no rule" in first.detail) == ("PG560", True)
     assert (pfctl.anchor, pfctl.tables) == before
 
 
@@ -129,7 +129,7 @@ def test_without_a_place_in_the_main_rules_nothing_is_loaded(dialect: str) -> No
     pfctl = Pfctl(main="pass all\n", translations="")
     with pytest.raises(PortgateError) as refused:
         PfSession(pfctl, dialect).load(BACKEND.emit(rules(POLICY)))
-    assert refused.value.diagnostics[0].code == "PG551"
+    assert refused.value.diagnostics[0].code == "PG561"
     assert pfctl.anchor == ""
 
 

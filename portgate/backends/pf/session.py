@@ -87,7 +87,7 @@ class PfSession:
         self._load(artifact, "-n")
 
     def load(self, artifact: Artifact) -> None:
-        """Errors: PG551 when the main rules do not call our anchor, so that it would do nothing."""
+        """Errors: PG561 when the main rules do not call our anchor, so that it would do nothing."""
         self._require_anchor(translating="\nrdr " in artifact.text)
         self._load(artifact)
 
@@ -115,7 +115,7 @@ class PfSession:
         for show, word in (*wanted, ("-sr", "anchor")):
             if not any(_calls(line, word) for line in self._says(show).splitlines()):
                 remedy = f'write `{word} "{ANCHOR}"` into /etc/pf.conf, then `pfctl -f /etc/pf.conf`'
-                raise PortgateError(Diagnostic("PG551", f'no line `{word} "{ANCHOR}"`', remedy=remedy))
+                raise PortgateError(Diagnostic("PG561", f'no line `{word} "{ANCHOR}"`', remedy=remedy))
 
     def _load(self, artifact: Artifact, *more: str) -> None:
         # The optimizer would put rules together that have grants of their own.
@@ -149,5 +149,5 @@ def _refusals(complaint: str, script: str) -> list[Diagnostic]:
     for text in complaint.splitlines():
         place, _, what = text.removeprefix("stdin:").partition(":")
         if text.startswith("stdin:") and place.isdecimal() and 0 < int(place) <= len(lines):
-            found.append(Diagnostic("PG550", f"{what.strip()} (line {place}: {lines[int(place) - 1][:200]})"))
-    return found or [Diagnostic("PG550", complaint.strip()[:500] or "pfctl gave no reason")]
+            found.append(Diagnostic("PG560", f"{what.strip()} (line {place}: {lines[int(place) - 1][:200]})"))
+    return found or [Diagnostic("PG560", complaint.strip()[:500] or "pfctl gave no reason")]
