@@ -65,36 +65,44 @@ class Grants:
         levels = packet.levels()
         known = {field: levels[level] for field, level in {**_LEVELS, **_ADDRESSES[packet.family]}.items()}
         for lookup in _lookups(match):
-            index = self._index(place.container, lookup.set_name)
+            index = self._index(place.container, lookup)
             if index is not None and all(field in known for field in lookup.fields):
                 yield from index.comments([known[field] for field in lookup.fields])
 
-    def _index(self, container: int, name: str) -> _Index | None:
+    def _index(self, container: int, lookup: Lookup) -> _Index | None:
+        """A set is always looked up by the same fields."""
+        name = lookup.set_name
         if (container, name) not in self._indexes:
             named = self._ruleset.containers[container].sets_by_name().get(name)
             if named is None:
                 return None
-            self._indexes[container, name] = _Index(named)
+            changed = _TRANSLATED if Field.ORIGINAL_DPORT in lookup.fields else frozenset()
+            kept = [column for column, field in enumerate(lookup.fields) if field not in changed]
+            self._indexes[container, name] = _Index(named, kept)
         return self._indexes[container, name]
 
 
 class _Index:
-    """The elements of a set by their value in the field that tells them best apart; under None those that have a range there."""
+    """The elements of a set by their value in the column that tells them best apart; under None those that have a range there.
 
-    def __init__(self, named: NamedSet) -> None:
-        columns = list(zip(*(element.box for element in named.elements), strict=True))
-        exact = [len({first for first, last in column if first == last}) for column in columns]
-        self._field = exact.index(max(exact)) if exact else 0
+    Only the columns `kept` count: those that a packet still has as it arrived.
+    """
+
+    def __init__(self, named: NamedSet, kept: Sequence[int]) -> None:
+        self._kept = kept
+        columns = {column: [element.box[column] for element in named.elements] for column in kept}
+        exact = {at: len({first for first, last in column if first == last}) for at, column in columns.items()}
+        self._best = max(exact, key=lambda column: exact[column])
         self._elements: dict[int | None, list[Element]] = {}
         for element in named.elements:
-            first, last = element.box[self._field]
+            first, last = element.box[self._best]
             self._elements.setdefault(first if first == last else None, []).append(element)
 
     def comments(self, values: Sequence[int]) -> Iterator[str]:
         """Of the elements that hold these values."""
-        for key in (values[self._field], None):
+        for key in (values[self._best], None):
             for element in self._elements.get(key, ()):
-                inside = all(first <= value <= last for value, (first, last) in zip(values, element.box, strict=True))
+                inside = all(element.box[at][0] <= values[at] <= element.box[at][1] for at in self._kept)
                 if inside and element.comment:
                     yield element.comment
 
