@@ -16,6 +16,7 @@ from portgate.report.text import Paint, Style, escape, plain, table
 _HEADER = ("PROTO", "ADDRESS", "PROCESS", "REACHABLE", "DECIDED BY")
 _STYLES = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.WARNING, Severity.NOTE: Style.NOTE}
 _IMPLIED = (PROTOCOL, DPORT, DST)  # what the listener's own columns say
+_BUT_FROM = "but from "
 _MOST_WORDS = 60
 
 
@@ -69,7 +70,12 @@ def _whether(reaches: Sequence[Reach]) -> str:
 def _from(reaches: Sequence[Reach], exposure: Exposure) -> str:
     """`from anywhere`, `from 198.51.100.0/24, 2001:db8:42::/48`, `from anywhere but 203.0.113.66 (IPv4)`"""
     texts = list(dict.fromkeys(text for reach in reaches for text in _sources(reach)))
-    whole = " from anywhere" if "" in texts else " " + ", ".join(texts).replace(", from ", ", ")
+    if "" in texts:
+        whole = " from anywhere"
+    elif all(text.startswith(_BUT_FROM) for text in texts):
+        whole = " from anywhere but " + ", ".join(text.removeprefix(_BUT_FROM) for text in texts)
+    else:
+        whole = " " + ", ".join(texts).replace(", from ", ", ")
     if len(whole) > _MOST_WORDS:
         whole = whole[:_MOST_WORDS].rsplit(",", 1)[0] + ", ..."
     return whole + _families(reaches, exposure)
@@ -88,7 +94,7 @@ def _sources(reach: Reach) -> Iterator[str]:
         text = str(told).removeprefix("any protocol").strip()
         if reach.answer.landing is not None:
             text = f"through port {_arrival(one)} {text}".strip()
-        yield f"not {text}" if described.but else text
+        yield f"but {text}" if described.but else text
     if not described.complete:
         yield "and more"
 
