@@ -11,20 +11,15 @@ import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
-from portgate.backends import Backend, Session
+from portgate.backends import Backend
 from portgate.core.capture import Artifact, Capture, Reading, from_json
 from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
 if TYPE_CHECKING:
-    from portgate.apply.history import Generation
-    from portgate.apply.journal import Entry
-    from portgate.apply.record import Record
-    from portgate.apply.state import State
     from portgate.core import sessions
     from portgate.core.addresses import Host
     from portgate.core.audit import Audit, Finding, Situation
@@ -39,8 +34,6 @@ if TYPE_CHECKING:
     from portgate.language import Loaded
 
 MAX_FILE_BYTES = 256 << 20
-DEFAULT_WINDOW = 60.0
-"""Seconds for a confirmation after an apply over SSH."""
 
 
 # ------------------------------------------------------------------ files
@@ -124,10 +117,10 @@ def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> Po
 def compile_policy(path: str, backend: str, dialect: str | None, today: date) -> Artifact:
     """The native rules of a policy."""
     chosen = backends.get(backend)
-    return chosen.emit(_rules_for(chosen, load(path, today), today), dialect)
+    return chosen.emit(rules_for(chosen, load(path, today), today), dialect)
 
 
-def _rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
+def rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
     """What a policy asks of a backend. Errors: PG301 at every grant that needs what the backend has not got."""
     from portgate.core.compile import compile as compiled
     from portgate.core.features import features_used, lacking
@@ -211,10 +204,10 @@ def understand(capture: Capture) -> Seen:
     if not read:
         raise PortgateError(*(errors(capture.notes) or [Diagnostic("PG424", "no rules of any firewall were read")]))
     rules = joined(parser.parse(readings) for parser, readings in read)
-    return Seen(capture, rules, parse(capture.readings), *_place(capture))
+    return Seen(capture, rules, parse(capture.readings), *place_of(capture))
 
 
-def _place(capture: Capture) -> tuple[Host, Facts]:
+def place_of(capture: Capture) -> tuple[Host, Facts]:
     """What a capture tells beside rules and sockets."""
     from portgate.core.addresses import Host
     from portgate.core.facts import Facts, parse_facts, parse_interfaces
@@ -249,12 +242,12 @@ def shortfalls(seen: Seen, file: PolicyFile) -> tuple[Diagnostic, ...]:
     return tuple(found(file.policy, seen.host, seen.facts))
 
 
-def _shortfalls_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
+def shortfalls_here(file: PolicyFile) -> tuple[Diagnostic, ...]:
     """The same of this host, which is read only if it matters."""
     from portgate.core.shortfalls import concerns
     from portgate.core.shortfalls import shortfalls as found
 
-    return tuple(found(file.policy, *_place(host.capture_facts()))) if concerns(file.policy) else ()
+    return tuple(found(file.policy, *place_of(host.capture_facts()))) if concerns(file.policy) else ()
 
 
 def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Ruleset | None) -> Situation:
@@ -329,7 +322,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
     """What applying the policy to this host would change."""
     from portgate.core import plan as planning
 
-    desired = _rules_for(backend, file, today)
+    desired = rules_for(backend, file, today)
     situation = _situation(seen, file, today, desired)
     artifact = backend.transaction(seen.rules, desired)
     if artifact is not None:
@@ -343,24 +336,24 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
         warnings=(*file.warnings, *shortfalls(seen, file)),
-        objections=() if artifact is None else _lockouts(seen, file, desired, today),
+        objections=() if artifact is None else lockouts(seen, file, desired, today),
     )
     return Planned(made, planning.planned(seen.rules, desired), file.sources)
 
 
-def _sessions(capture: Capture) -> tuple[sessions.Session, ...]:
+def sessions_in(capture: Capture) -> tuple[sessions.Session, ...]:
     from portgate.core.sessions import KIND, parse_sessions
 
     return tuple(one for reading in capture.of_kind(KIND) for one in parse_sessions(reading))
 
 
-def _lockouts(seen: Seen, file: PolicyFile, desired: Ruleset, today: date) -> tuple[Finding, ...]:
+def lockouts(seen: Seen, file: PolicyFile, desired: Ruleset, today: date) -> tuple[Finding, ...]:
     from portgate.core.lockout import lockouts
 
-    return lockouts(_situation(seen, file, today, desired), _sessions(seen.capture))
+    return lockouts(_situation(seen, file, today, desired), sessions_in(seen.capture))
 
 
-def _require_way_back(
+def require_way_back(
     objections: Sequence[Finding], file: PolicyFile, overrides: Collection[str]
 ) -> tuple[Diagnostic, ...]:
     """That an apply locks no administrator out. What may be wrong all the same, as warnings.
@@ -380,12 +373,12 @@ def _check_own_output(backend: Backend, desired: Ruleset) -> None:
     """
     artifact = backend.emit(desired)
     again = backend.parse((Reading(backend.reading_kinds[-1], artifact.text, "portgate's own output"),))
-    wrong = _proof(backend, desired)(again)
+    wrong = proof(backend, desired)(again)
     if wrong:
         raise PortgateError(Diagnostic("PG902", "; ".join(one.detail for one in wrong)))
 
 
-def _proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagnostic, ...]]:
+def proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagnostic, ...]]:
     """Whether rules that were read mean the desired ones: by their structure, and where that differs by the engine."""
 
     def prove(observed: Ruleset) -> tuple[Diagnostic, ...]:
@@ -413,267 +406,9 @@ def fingerprint(capture: Capture) -> str:
     return hashlib.sha256("\0".join(rules).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How an apply is to be done. `overrides` are the codes of objections that are not to stop it.
-
-    **Units** `confirm` in seconds, after which the old rules are restored unless it is confirmed; 0 never, None as usual:
-    60 over SSH, else never. `message` says why, for the history; `persist`: the machine is to start with these rules.
-    """
-
-    overrides: Collection[str] = ()
-    confirm: float | None = None
-    message: str = ""
-    persist: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What an apply did. `changed` is false when the host meant the policy already.
-
-    **Units** `confirm` in seconds, None when nobody need confirm.
-    """
-
-    policy: str
-    backend: str
-    changed: bool
-    confirm: float | None = None
-    warnings: tuple[Diagnostic, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
-
-
-Consent = Callable[[Planned], bool]
-"""Asked between the plan and the load, whether to go on."""
-
-
-def apply(
-    path: str,
-    backend_name: str,
-    today: date,
-    consent: Consent | None,
-    on_wait: Callable[[], None],
-    terms: Terms = Terms(),
-) -> Applied | None:
-    """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
-
-    Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
-    """
-    from portgate.apply import finish, lock, record, state
-
-    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        backend = choose_backend(backend_name)
-        told = finish.require_free(opened)
-        session = backend.session()
-        latest = record.last(opened)
-        if latest and latest.backend == backend.name:
-            day, generation = today.isoformat(), session.generation()
-            if latest.still_holds(_absolute(path), day, generation, _content):
-                return Applied(latest.policy, backend.name, changed=False, warnings=told)
-        opened.require_room()
-        done = _apply(load(_absolute(path), today), backend, session, opened, today, consent, terms)
-    return done and replace(done, warnings=(*told, *done.warnings))
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - not resolved: a link may lead elsewhere tomorrow
-
-
-def _content(path: str) -> bytes | None:
-    try:
-        return read_file(path)
-    except OSError:
-        return None
-
-
-def _apply(
-    file: PolicyFile,
-    backend: Backend,
-    session: Session,
-    opened: State,
-    today: date,
-    consent: Consent | None,
-    terms: Terms,
-) -> Applied | None:
-    from portgate.apply import finish, history, journal, record, transaction
-
-    desired = _rules_for(backend, file, today)
-    before = transaction.observe(session, backend)
-    if consent is not None:
-        planned = plan(see(), file, backend, today)
-        _require_way_back(planned.plan.objections, file, terms.overrides)
-        if not planned.plan.empty and not consent(planned):
-            return None
-        if session.generation() != before.generation:
-            raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
-    doubts: list[Diagnostic] = []
-    connection = _own_session()
-
-    def prepare() -> Generation:
-        if file.policy.management or connection:
-            doubts.extend(_require_way_back(_lockouts(see(), file, desired, today), file, terms.overrides))
-        return history.made(
-            file.policy, file.contents, backend, desired, str(connection or ""), terms.message, persist=terms.persist
-        )
-
-    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today)
-    window = _window(terms, connection)
-    steps = journal.Journal(
-        opened,
-        journal.new(file.policy.name, backend.name, str(connection or "")),
-        window,
-        prepare,
-        remembered,
-        _arm,
-    )
-    after = transaction.run(session, backend, before, desired, _proof(backend, desired), steps)
-    changed = after is not before
-    if changed and window is None:
-        doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
-    elif not changed:
-        doubts.extend(_remembered(partial(record.save, opened, remembered(after.generation))))
-    warnings = (*file.warnings, *doubts, *_shortfalls_here(file))
-    return Applied(file.policy.name, backend.name, changed, window if changed else None, warnings, file.sources)
-
-
-def _own_session() -> sessions.Session | None:
-    """The SSH session of the caller, where it ends at this host."""
-    from portgate.core.lockout import ending_at
-
-    found = _sessions(host.capture_sessions())[:1]
-    return next(iter(ending_at(_place(host.capture_facts())[0], found)), None) if found else None
-
-
-def _arm(opened: State, entry: Entry) -> None:
-    from portgate.apply import guard
-
-    guard.arm(opened, entry)
-
-
-def _window(terms: Terms, connection: object) -> float | None:
-    if terms.confirm is None:
-        return DEFAULT_WINDOW if connection else None
-    return terms.confirm or None
-
-
-def _remembered(write: Callable[[], tuple[Diagnostic, ...] | None]) -> tuple[Diagnostic, ...]:
-    """What `write` warns of. That a record can't be written is a warning, too: the rules are loaded and proven."""
-    try:
-        return write() or ()
-    except PortgateError as error:
-        return (Diagnostic("PG524", "; ".join(one.detail for one in error.diagnostics)),)
-
-
-def undo(on_wait: Callable[[], None]) -> str | None:
-    """Takes back the apply that waits for its confirmation; the name of its policy, None when none waits."""
-    from portgate.apply import finish, lock, state
-
-    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        entry, _ = finish.settle(opened)
-        if entry is not None:
-            finish.undo(opened, entry, "somebody rolled it back")
-    return entry.policy if entry else None
-
-
-def rollback(
-    revision: int | None,
-    today: date,
-    consent: Consent | None,
-    on_wait: Callable[[], None],
-    terms: Terms = Terms(),
-) -> Applied | None:
-    """Applies an earlier generation again, as `apply` does; without a `revision` the one before the latest.
-
-    Grants that have expired since stay expired. Errors: PortgateError PG549 when there is no such generation.
-    """
-    from portgate.apply import finish, history, lock, state
-
-    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        told = finish.require_free(opened)
-        opened.require_room()
-        found = history.find(opened, revision)
-        contents = {path: text.encode(errors="surrogateescape") for path, text in found.files}
-        file = load(found.files[0][0], today, partial(_kept, contents))
-        backend = backends.get(found.backend)
-        terms = replace(terms, message=terms.message or f"rollback to revision {found.revision}")
-        done = _apply(file, backend, backend.session(), opened, today, consent, terms)
-    return done and replace(done, warnings=(*told, *done.warnings))
-
-
-def _kept(contents: Mapping[str, bytes], path: str) -> bytes:
-    if path not in contents:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    return contents[path]
-
-
-def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> tuple[str, tuple[Diagnostic, ...]]:
-    """Keeps the rules of the apply that waits for it; the name of its policy, and warnings. Errors: PG549, PG545."""
-    from portgate.apply import finish, lock, state
-
-    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        entry, warnings = finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session)
-    return entry.policy, warnings
-
-
-def history() -> tuple[Generation, ...]:
-    """Every confirmed generation that is kept, the latest first."""
-    from portgate.apply import history as kept
-    from portgate.apply import state
-
-    with state.found(state.state_path()) as opened:
-        return tuple(kept.generations(opened)) if opened else ()
-
-
 def backend_of(capture: Capture) -> str:
     """The backend whose rules a capture holds."""
     for name in sorted(backends.names()):
         if capture.of_kind(*backends.get(name).reading_kinds):
             return name
     raise PortgateError(Diagnostic("PG424", "the capture has no rules of any firewall"))
-
-
-# ------------------------------------------------------------------ what was applied
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What portgate did last on this host, and what is left of it.
-
-    **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
-    this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
-    was undone since, with the reason; `boot` says what the machine
-    starts with, "" where that is not known; `notes` tell of one that was cut off.
-    """
-
-    backend: str
-    record: Record | None
-    loaded: bool
-    untouched: bool
-    waiting: Entry | None = None
-    undone: tuple[str, str] | None = None
-    boot: str = ""
-    notes: tuple[Diagnostic, ...] = ()
-
-
-def status(backend_name: str = "auto") -> Status:
-    """Quick when nothing has changed since the last apply: no rule is read then. What was cut off is finished or undone."""
-    from portgate.apply import boot, finish, record, state
-
-    backend = choose_backend(backend_name)
-    with state.found(state.state_path()) as opened:
-        waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
-        latest = record.last(opened) if opened else None
-        undone = finish.undone(opened) if opened else None
-        starts = boot.told(opened) if opened else ""
-    session = backend.session()
-    if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):
-        return Status(backend.name, latest, True, True, waiting, undone, starts, notes)
-    owned = backend.parse(session.read()).owned().containers
-    return Status(backend.name, latest, bool(owned), False, waiting, undone, starts, notes)
-
-
-def status_of_capture(path: str, backend_name: str = "auto") -> Status:
-    """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
-    capture = saved_capture(path)
-    backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
-    owned = backend.parse(capture.of_kind(*backend.reading_kinds)).owned().containers
-    return Status(backend.name, None, loaded=bool(owned), untouched=False)

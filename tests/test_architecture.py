@@ -28,7 +28,8 @@ LAYERS = {
     "engine": "core language backends sockets linux_facts host apply sandbox",
     "sandbox": "core language backends sockets linux_facts host apply engine report",
     "promises": "core language engine",
-    "cli": "core language backends sockets host apply engine promises sandbox report",
+    "changes": "core language backends sockets host apply engine",
+    "cli": "core language backends sockets host apply engine changes promises sandbox report",
     "__main__": "cli",
 }
 

@@ -18,8 +18,9 @@ from portgate.cli.progress import Progress
 from portgate.core.diagnostics import OBJECTIONS
 
 if TYPE_CHECKING:
+    from portgate.changes import Applied, Consent
     from portgate.core.diagnostics import Diagnostic
-    from portgate.engine import Applied, Consent, Planned
+    from portgate.engine import Planned
 
 
 @click.command
@@ -125,15 +126,15 @@ def apply(
     session, or who the policy names under `management`) are refused before anything is touched, without --override.
     With --confirm a guard restores the old rules at the deadline, unless `portgate confirm` is run from a new connection.
     """
-    from portgate import engine
+    from portgate import changes
 
     if dry_run:
         planned = _planned(policy, None, backend)
         _show(planned, output_format, native=False)
         return 0 if planned.plan.empty else 1
-    terms = engine.Terms(overrides, window, message, persist)
+    terms = changes.Terms(overrides, window, message, persist)
     return carry_out(
-        lambda consent: engine.apply(policy, backend, date.today(), consent, waiting, terms),
+        lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
         yes=yes,
         output_format=output_format,
     )

@@ -23,7 +23,7 @@ from portgate.report.text import escape
 
 if TYPE_CHECKING:
     from portgate.apply.history import Generation
-    from portgate.engine import Applied, Consent
+    from portgate.changes import Applied, Consent
 
 
 @click.command
@@ -34,9 +34,9 @@ def confirm(output_format: str, same_session: bool) -> int:
 
     That you could log in is the proof that you can, so over SSH it counts only from another connection than the one that applied.
     """
-    from portgate import engine
+    from portgate import changes
 
-    policy, warnings = engine.confirm(waiting, same_session=same_session)
+    policy, warnings = changes.confirm(waiting, same_session=same_session)
     complain(warnings)
     if output_format == "json":
         say_json({"policy": policy, "confirmed": True})
@@ -67,14 +67,14 @@ def rollback(
     Undoes an apply that is on trial, at once. Else the policy of REVISION (see `portgate history`; without it, of the one before
     the latest) is applied again, exactly as `portgate apply` does: shown, asked, proven. Grants that have expired since stay expired.
     """
-    from portgate import engine
+    from portgate import changes
 
     def run(consent: Consent | None) -> Applied | None:
-        return engine.rollback(
-            revision, date.today(), consent, waiting, engine.Terms(overrides, window, message, persist)
+        return changes.rollback(
+            revision, date.today(), consent, waiting, changes.Terms(overrides, window, message, persist)
         )
 
-    if revision is None and (undone := engine.undo(waiting)) is not None:
+    if revision is None and (undone := changes.undo(waiting)) is not None:
         if output_format == "json":
             say_json({"policy": undone, "undone": True})
         else:
@@ -90,9 +90,9 @@ def history(output_format: str) -> int:
 
     The latest stands first. The last fifty are kept.
     """
-    from portgate import engine
+    from portgate import changes
 
-    found = engine.history()
+    found = changes.history()
     if output_format == "json":
         say_json({"generations": [_fields(one) for one in found]})
     elif found:

@@ -14,7 +14,7 @@ from portgate.report.text import escape
 
 if TYPE_CHECKING:
     from portgate.apply.journal import Entry
-    from portgate.engine import Status
+    from portgate.changes import Status
 
 
 @click.command
@@ -85,9 +85,9 @@ def status(host_file: str | None, backend: str, output_format: str) -> int:
     Exits with 1 when the rules of the last apply are gone. When rules changed since, it says so;
     whether that matters, `portgate verify` tells. A capture tells whether rules of portgate are loaded, not who applied them.
     """
-    from portgate import engine
+    from portgate import changes
 
-    found = engine.status(backend) if host_file is None else engine.status_of_capture(host_file, backend)
+    found = changes.status(backend) if host_file is None else changes.status_of_capture(host_file, backend)
     if output_format == "json":
         say_json(_status_fields(found))
     else:

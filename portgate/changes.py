@@ -1,0 +1,304 @@
+"""The use cases that change this host, and what they have left: apply, confirm, undo, roll back, history, status.
+
+Errors of every function: PortgateError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
+
+from portgate import backends, host
+from portgate.backends import Backend, Session
+from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.engine import (
+    Planned,
+    PolicyFile,
+    backend_of,
+    choose_backend,
+    load,
+    lockouts,
+    place_of,
+    plan,
+    proof,
+    read_file,
+    require_way_back,
+    rules_for,
+    saved_capture,
+    see,
+    sessions_in,
+    shortfalls_here,
+)
+
+if TYPE_CHECKING:
+    from portgate.apply.history import Generation
+    from portgate.apply.journal import Entry
+    from portgate.apply.record import Record
+    from portgate.apply.state import State
+    from portgate.core import sessions
+
+DEFAULT_WINDOW = 60.0
+"""Seconds for a confirmation after an apply over SSH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an apply is to be done. `overrides` are the codes of objections that are not to stop it.
+
+    **Units** `confirm` in seconds, after which the old rules are restored unless it is confirmed; 0 never, None as usual:
+    60 over SSH, else never. `message` says why, for the history; `persist`: the machine is to start with these rules.
+    """
+
+    overrides: Collection[str] = ()
+    confirm: float | None = None
+    message: str = ""
+    persist: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did. `changed` is false when the host meant the policy already.
+
+    **Units** `confirm` in seconds, None when nobody need confirm.
+    """
+
+    policy: str
+    backend: str
+    changed: bool
+    confirm: float | None = None
+    warnings: tuple[Diagnostic, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+Consent = Callable[[Planned], bool]
+"""Asked between the plan and the load, whether to go on."""
+
+
+def apply(
+    path: str,
+    backend_name: str,
+    today: date,
+    consent: Consent | None,
+    on_wait: Callable[[], None],
+    terms: Terms = Terms(),
+) -> Applied | None:
+    """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
+
+    Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
+    """
+    from portgate.apply import finish, lock, record, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        backend = choose_backend(backend_name)
+        told = finish.require_free(opened)
+        session = backend.session()
+        latest = record.last(opened)
+        if latest and latest.backend == backend.name:
+            day, generation = today.isoformat(), session.generation()
+            if latest.still_holds(_absolute(path), day, generation, _content):
+                return Applied(latest.policy, backend.name, changed=False, warnings=told)
+        opened.require_room()
+        done = _apply(load(_absolute(path), today), backend, session, opened, today, consent, terms)
+    return done and replace(done, warnings=(*told, *done.warnings))
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - not resolved: a link may lead elsewhere tomorrow
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return read_file(path)
+    except OSError:
+        return None
+
+
+def _apply(
+    file: PolicyFile,
+    backend: Backend,
+    session: Session,
+    opened: State,
+    today: date,
+    consent: Consent | None,
+    terms: Terms,
+) -> Applied | None:
+    from portgate.apply import finish, history, journal, record, transaction
+
+    desired = rules_for(backend, file, today)
+    before = transaction.observe(session, backend)
+    if consent is not None:
+        planned = plan(see(), file, backend, today)
+        require_way_back(planned.plan.objections, file, terms.overrides)
+        if not planned.plan.empty and not consent(planned):
+            return None
+        if session.generation() != before.generation:
+            raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
+    doubts: list[Diagnostic] = []
+    connection = _own_session()
+
+    def prepare() -> Generation:
+        if file.policy.management or connection:
+            doubts.extend(require_way_back(lockouts(see(), file, desired, today), file, terms.overrides))
+        return history.made(
+            file.policy, file.contents, backend, desired, str(connection or ""), terms.message, persist=terms.persist
+        )
+
+    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today)
+    window = _window(terms, connection)
+    steps = journal.Journal(
+        opened,
+        journal.new(file.policy.name, backend.name, str(connection or "")),
+        window,
+        prepare,
+        remembered,
+        _arm,
+    )
+    after = transaction.run(session, backend, before, desired, proof(backend, desired), steps)
+    changed = after is not before
+    if changed and window is None:
+        doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
+    elif not changed:
+        doubts.extend(_remembered(partial(record.save, opened, remembered(after.generation))))
+    warnings = (*file.warnings, *doubts, *shortfalls_here(file))
+    return Applied(file.policy.name, backend.name, changed, window if changed else None, warnings, file.sources)
+
+
+def _own_session() -> sessions.Session | None:
+    """The SSH session of the caller, where it ends at this host."""
+    from portgate.core.lockout import ending_at
+
+    found = sessions_in(host.capture_sessions())[:1]
+    return next(iter(ending_at(place_of(host.capture_facts())[0], found)), None) if found else None
+
+
+def _arm(opened: State, entry: Entry) -> None:
+    from portgate.apply import guard
+
+    guard.arm(opened, entry)
+
+
+def _window(terms: Terms, connection: object) -> float | None:
+    if terms.confirm is None:
+        return DEFAULT_WINDOW if connection else None
+    return terms.confirm or None
+
+
+def _remembered(write: Callable[[], tuple[Diagnostic, ...] | None]) -> tuple[Diagnostic, ...]:
+    """What `write` warns of. That a record can't be written is a warning, too: the rules are loaded and proven."""
+    try:
+        return write() or ()
+    except PortgateError as error:
+        return (Diagnostic("PG524", "; ".join(one.detail for one in error.diagnostics)),)
+
+
+def undo(on_wait: Callable[[], None]) -> str | None:
+    """Takes back the apply that waits for its confirmation; the name of its policy, None when none waits."""
+    from portgate.apply import finish, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        entry, _ = finish.settle(opened)
+        if entry is not None:
+            finish.undo(opened, entry, "somebody rolled it back")
+    return entry.policy if entry else None
+
+
+def rollback(
+    revision: int | None,
+    today: date,
+    consent: Consent | None,
+    on_wait: Callable[[], None],
+    terms: Terms = Terms(),
+) -> Applied | None:
+    """Applies an earlier generation again, as `apply` does; without a `revision` the one before the latest.
+
+    Grants that have expired since stay expired. Errors: PortgateError PG549 when there is no such generation.
+    """
+    from portgate.apply import finish, history, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        told = finish.require_free(opened)
+        opened.require_room()
+        found = history.find(opened, revision)
+        contents = {path: text.encode(errors="surrogateescape") for path, text in found.files}
+        file = load(found.files[0][0], today, partial(_kept, contents))
+        backend = backends.get(found.backend)
+        terms = replace(terms, message=terms.message or f"rollback to revision {found.revision}")
+        done = _apply(file, backend, backend.session(), opened, today, consent, terms)
+    return done and replace(done, warnings=(*told, *done.warnings))
+
+
+def _kept(contents: Mapping[str, bytes], path: str) -> bytes:
+    if path not in contents:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return contents[path]
+
+
+def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> tuple[str, tuple[Diagnostic, ...]]:
+    """Keeps the rules of the apply that waits for it; the name of its policy, and warnings. Errors: PG549, PG545."""
+    from portgate.apply import finish, lock, state
+
+    with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
+        entry, warnings = finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session)
+    return entry.policy, warnings
+
+
+def history() -> tuple[Generation, ...]:
+    """Every confirmed generation that is kept, the latest first."""
+    from portgate.apply import history as kept
+    from portgate.apply import state
+
+    with state.found(state.state_path()) as opened:
+        return tuple(kept.generations(opened)) if opened else ()
+
+
+# ------------------------------------------------------------------ what was applied
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What portgate did last on this host, and what is left of it.
+
+    **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
+    this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
+    was undone since, with the reason; `boot` says what the machine
+    starts with, "" where that is not known; `notes` tell of one that was cut off.
+    """
+
+    backend: str
+    record: Record | None
+    loaded: bool
+    untouched: bool
+    waiting: Entry | None = None
+    undone: tuple[str, str] | None = None
+    boot: str = ""
+    notes: tuple[Diagnostic, ...] = ()
+
+
+def status(backend_name: str = "auto") -> Status:
+    """Quick when nothing has changed since the last apply: no rule is read then. What was cut off is finished or undone."""
+    from portgate.apply import boot, finish, record, state
+
+    backend = choose_backend(backend_name)
+    with state.found(state.state_path()) as opened:
+        waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
+        latest = record.last(opened) if opened else None
+        undone = finish.undone(opened) if opened else None
+        starts = boot.told(opened) if opened else ""
+    session = backend.session()
+    if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):
+        return Status(backend.name, latest, True, True, waiting, undone, starts, notes)
+    owned = backend.parse(session.read()).owned().containers
+    return Status(backend.name, latest, bool(owned), False, waiting, undone, starts, notes)
+
+
+def status_of_capture(path: str, backend_name: str = "auto") -> Status:
+    """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
+    capture = saved_capture(path)
+    backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
+    owned = backend.parse(capture.of_kind(*backend.reading_kinds)).owned().containers
+    return Status(backend.name, None, loaded=bool(owned), untouched=False)
