@@ -295,9 +295,6 @@ class ChainEvaluation:
             self.space, self.doubts.condition(f"{self.matches.name} {key} decides", reason), decided, self.go_on
         )
 
-    def _here(self) -> str:
-        return f"{self.container.store} {self.container.name}"
-
 
 def _continues_changed(space: Space, row: Diagram) -> bool:
     return any(leaf_of(leaf).kind is Kind.CONTINUE and leaf_of(leaf).state for leaf in space.leaves(row))

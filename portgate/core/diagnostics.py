@@ -97,13 +97,6 @@ def errors(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(one for one in diagnostics if one.severity is Severity.ERROR)
 
 
-def raise_errors(diagnostics: Iterable[Diagnostic]) -> None:
-    """Errors: PortgateError with every diagnostic given, when one of them is an error."""
-    all_of_them = tuple(diagnostics)
-    if errors(all_of_them):
-        raise PortgateError(*all_of_them)
-
-
 def _catalogue(*kinds: Kind) -> Mapping[str, Kind]:
     table = {kind.code: kind for kind in kinds}
     if len(table) != len(kinds):

@@ -15,12 +15,12 @@ class Iptables:
     reading_kinds = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset")
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
-        from portgate.backends.iptables import parse  # noqa: PLC0415 - see the class
+        from portgate.backends.iptables import parse
 
         return parse.parse(readings)
 
     def capture(self) -> Capture:
-        from portgate.backends.iptables import live  # noqa: PLC0415 - see the class
+        from portgate.backends.iptables import live
 
         return live.capture()
 

@@ -21,42 +21,42 @@ class Nftables:
 
     @property
     def features(self) -> frozenset[Feature]:
-        from portgate.core.ruleset import Feature  # noqa: PLC0415 - see the class
+        from portgate.core.ruleset import Feature
 
         return frozenset(Feature)
 
     def available(self) -> str | None:
-        from portgate.backends.nftables import session  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import session
 
         return session.available()
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
-        from portgate.backends.nftables import emit  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import emit
 
         return emit.emit(desired, dialect)
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
-        from portgate.backends.nftables import parse  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import parse
 
         return parse.parse(readings)
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
-        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import transaction
 
         return transaction.transaction(observed, desired)
 
     def restoring(self, own: Reading) -> Artifact:
-        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import transaction
 
         return transaction.restoring(own)
 
     def words(self, rule: Rule) -> str:
-        from portgate.backends.nftables import transaction  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import transaction
 
         return transaction.words(rule)
 
     def session(self) -> Session:
-        from portgate.backends.nftables import session  # noqa: PLC0415 - see the class
+        from portgate.backends.nftables import session
 
         return session.NftablesSession()
 

@@ -179,8 +179,10 @@ def operands(left: object, family: str) -> tuple[Operand, ...]:
             return (_META[key],)
         case {"ct": {"key": str(key), **rest}} if (found := _connection(key, rest, family)) in _CT:
             return (_CT[found],)
-        case {"fib": {"result": "type", "flags": flags}} if values.as_list(flags) in (["saddr"], ["daddr"]):
-            return (_FIB_TYPES[values.as_list(flags)[0]],)  # type: ignore[index]
+        case {"fib": {"result": "type", "flags": ("saddr" | "daddr") as side}}:
+            return (_FIB_TYPES[side],)
+        case {"fib": {"result": "type", "flags": [("saddr" | "daddr") as side]}}:
+            return (_FIB_TYPES[side],)
     raise NotUnderstoodError(reason(left))
 
 

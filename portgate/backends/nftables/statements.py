@@ -128,7 +128,7 @@ def _meter(body: object, draft: Draft) -> None:
 
 
 def _keyed(name: str, element: object, inner: list[object], statement: object, draft: Draft) -> None:
-    key = element["elem"].get("val") if _is_element(element) else element  # type: ignore[index]
+    key = _key_of(element)
     draft.require_fields(key)
     tests = [_keyed_test(name, key, one, render.statement(statement), draft) for one in inner]
     draft.require(*(one for one in tests if one is not None))
@@ -136,8 +136,13 @@ def _keyed(name: str, element: object, inner: list[object], statement: object, d
         draft.effects.append(SideNote(render.statement(statement)))
 
 
-def _is_element(element: object) -> bool:
-    return isinstance(element, dict) and isinstance(element.get("elem"), dict)
+def _key_of(element: object) -> object:
+    """An element with a timeout or a comment holds its key one level deeper."""
+    match element:
+        case {"elem": {**inner}}:
+            return inner.get("val")
+        case _:
+            return element
 
 
 def _keyed_test(name: str, key: object, inner: object, text: str, draft: Draft) -> Match | None:

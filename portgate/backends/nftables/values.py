@@ -115,8 +115,8 @@ def _address(kind: int) -> Callable[[object], Interval]:
         if type(value) is int and 0 <= value <= top:
             return value, value
         try:
-            number = int.from_bytes(inet_pton(kind, value), "big")  # type: ignore[arg-type]
-        except (OSError, TypeError, ValueError):
+            number = int.from_bytes(inet_pton(kind, str(value)), "big")
+        except (OSError, ValueError):
             raise NotUnderstoodError("not an address of this family") from None
         return number, number
 

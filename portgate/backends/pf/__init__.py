@@ -25,42 +25,42 @@ class Pf:
 
     @property
     def features(self) -> frozenset[Feature]:
-        from portgate.core.ruleset import Feature  # noqa: PLC0415 - see the class
+        from portgate.core.ruleset import Feature
 
         return frozenset(Feature) - {Feature[name] for name in LACKING}
 
     def available(self) -> str | None:
-        from portgate.backends.pf import session  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import session
 
         return session.available()
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
-        from portgate.backends.pf import emit, session  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import emit, session
 
         return emit.emit(desired, dialect or session.native_dialect())
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
-        from portgate.backends.pf import parse  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import parse
 
         return parse.parse(readings)
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
-        from portgate.backends.pf import emit, session  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import emit, session
 
         return emit.transaction(observed, desired, session.native_dialect())
 
     def restoring(self, own: Reading) -> Artifact:
-        from portgate.core.capture import Artifact  # noqa: PLC0415 - see the class
+        from portgate.core.capture import Artifact
 
         return Artifact(self.name, own.text or f"{MARK}\n")
 
     def words(self, rule: Rule) -> str:
-        from portgate.core import words  # noqa: PLC0415 - see the class
+        from portgate.core import words
 
         return words.rule_text(rule)
 
     def session(self) -> Session:
-        from portgate.backends.pf import session  # noqa: PLC0415 - see the class
+        from portgate.backends.pf import session
 
         return session.PfSession()
 
