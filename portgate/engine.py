@@ -275,6 +275,31 @@ def verify(seen: Seen, file: PolicyFile, today: date) -> tuple[Difference, ...]:
     return against_policy(compiled(file.policy, today), seen.rules, seen.host)
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A policy made of live rules. **Shape** `left` is what the policy can't say; () when it is proven to mean them."""
+
+    text: str
+    left: tuple[Difference, ...]
+
+
+def import_policy(seen: Seen, name: str, today: date) -> Imported:
+    """The live rules as the text of a policy, which is then read again and compared with them.
+
+    What every policy accepts is compared with nothing: a policy can't leave it out.
+    """
+    from portgate.core.compile import compile as compiled
+    from portgate.core.compile import unconditional
+    from portgate.core.imported import imported
+    from portgate.core.verify import Scope, differences
+    from portgate.language.write import text_of
+
+    text = text_of(imported(seen.rules, seen.host, name))
+    file = load("imported policy", today, lambda _: text.encode())
+    found = differences(seen.rules, compiled(file.policy, today), seen.host, besides=unconditional())
+    return Imported(text, tuple(one for one in found if one.scope in (Scope.TO_HOST, Scope.FROM_HOST)))
+
+
 def at_grants(file: PolicyFile, found: Sequence[Difference], today: date) -> tuple[Diagnostic, ...]:
     """Where a host and a policy disagree, at the lines of the policy that decide."""
     from portgate.core.compile import compile as compiled

@@ -37,6 +37,7 @@ COMMANDS = {
     "audit": "questions.audit",
     "verify": "questions.verify",
     "trace": "questions.trace",
+    "import": "importing.import_policy",
     "status": "host.status",
     "sockets": "host.sockets",
     "capture": "host.capture",

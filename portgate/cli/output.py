@@ -24,9 +24,9 @@ def colour(stream: TextIO) -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
-def paint() -> text.Paint:
-    """How to paint what goes to standard output."""
-    return text.coloured if colour(sys.stdout) else text.plain
+def paint(stream: TextIO | None = None) -> text.Paint:
+    """How to paint what goes to a stream, standard output unless another is named."""
+    return text.coloured if colour(stream or sys.stdout) else text.plain
 
 
 def room() -> int | None:
@@ -39,6 +39,12 @@ def say(lines: Iterable[str]) -> None:
     columns = room()
     for line in lines:
         print(line) if columns is None else print(*text.folded(line, columns), sep="\n")
+
+
+def say_beside(lines: Iterable[str]) -> None:
+    """Lines about a result that itself goes to standard output, safe to show."""
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

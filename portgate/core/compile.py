@@ -108,9 +108,10 @@ def compile(policy: Policy, today: date) -> Ruleset:  # noqa: A001 -- the verb t
 
 
 def unconditional() -> Ruleset:
-    """What every policy accepts, whatever its grants: rules that accept just these arriving packets."""
-    chain = Chain("input", tuple(_preamble(Field.IIF, ESSENTIAL_IN)), _base(Hook.INPUT, Default.DROP))
-    return Ruleset((Container(NAME, chains=(chain,), owned=True),))
+    """What every policy accepts, whatever its grants: rules that accept just these packets."""
+    arriving = Chain("input", tuple(_preamble(Field.IIF, ESSENTIAL_IN)), _base(Hook.INPUT, Default.DROP))
+    leaving = Chain("output", tuple(_preamble(Field.OIF, ESSENTIAL_OUT)), _base(Hook.OUTPUT, Default.DROP))
+    return Ruleset((Container(NAME, chains=(arriving, leaving), owned=True),))
 
 
 # ------------------------------------------------------------------ grants

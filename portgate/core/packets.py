@@ -418,7 +418,7 @@ def _numbers(values: Intervals, top: int) -> str:
 
 def _addresses_text(family: Family, values: Intervals, most: int = 6) -> str:
     rest = subtract(((0, family.top),), values)
-    if rest and _shorter(family, rest, values):
+    if rest and shorter(family, rest, values):
         return "anywhere but " + _addresses_text(family, rest, most)
     texts = [text for interval in values[: most + 1] for text in _as_prefixes(family, interval)]
     if len(texts) > most:
@@ -426,7 +426,8 @@ def _addresses_text(family: Family, values: Intervals, most: int = 6) -> str:
     return ", ".join(texts)
 
 
-def _shorter(family: Family, rest: Intervals, values: Intervals) -> bool:
+def shorter(family: Family, rest: Intervals, values: Intervals) -> bool:
+    """Whether addresses are told more briefly by what is missing."""
     if len(values) > _MANY:
         return values[0][0] == 0 and values[-1][1] == family.top
     return _pieces(family, rest) < _pieces(family, values)
@@ -488,25 +489,36 @@ def _length(one: Description) -> tuple[bool, bool, int]:
 
 def _covered(space: Space, family: Family, packets: Diagram, within: Diagram, most: int) -> Description:
     highest = tops(family)
-    rest = space.both(packets, within)
+    need = space.both(packets, within)
     free = space.either(packets, space.negation(within))
-    possible = {level: _possible(within, level, highest[level]) for level in (IIF, DST)}
-    found: list[Cube] = []
-    while rest is not space.false and len(found) < most:
-        wide = _widen(free, space.true, next(cubes(rest, space.true, highest)), highest)
-        found.append(Cube(family, {level: _brief(values, possible.get(level)) for level, values in wide.items()}))
+    possible_values = {level: possible(within, level, highest[level]) for level in (IIF, DST)}
+    found = list(covering(space, family, free, need, most + 1))
+    told = [
+        Cube(family, {level: _brief(values, possible_values.get(level)) for level, values in cube.items()})
+        for cube in found[:most]
+    ]
+    return Description(tuple(told), complete=len(found) <= most)
+
+
+def covering(space: Space, family: Family, free: Diagram, need: Diagram, most: int) -> Iterator[dict[int, Intervals]]:
+    """Wide cubes, which may overlap, that hold all packets of `need` and none outside of `free`; `most` at most."""
+    highest = tops(family)
+    for _ in range(most):
+        if need is space.false:
+            return
+        wide = _widen(free, space.true, next(cubes(need, space.true, highest)), highest)
+        yield wide
         inside = space.box([(level, values, highest[level]) for level, values in wide.items()], space.true, space.false)
-        rest = space.both(space.negation(inside), rest)
-    return Description(tuple(found), complete=rest is space.false)
+        need = space.both(space.negation(inside), need)
 
 
-def _possible(within: Diagram, level: int, top: int) -> Intervals:
+def possible(within: Diagram, level: int, top: int) -> Intervals:
     """The values of a level that occur in a set."""
     if within.level > level:
         return () if within.value is False else ((0, top),)
     if within.level == level:
         return normalize(values for values, child in within.parts(top) if child.value is not False)
-    return normalize(part for child in within.children for part in _possible(child, level, top))
+    return normalize(part for child in within.children for part in possible(child, level, top))
 
 
 def _brief(values: Intervals, possible: Intervals | None) -> Intervals:

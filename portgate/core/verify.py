@@ -25,7 +25,7 @@ from portgate.core.packets import (
     witness,
 )
 from portgate.core.ruleset import Field, Ruleset
-from portgate.core.semantics import NEW_CONNECTION, Analysis, Answer, Fate
+from portgate.core.semantics import ACCEPTED, NEW_CONNECTION, Analysis, Answer, Fate
 
 
 class Direction(StrEnum):
@@ -74,17 +74,18 @@ def differences(
     known: Mapping[Field, int] = NEW_CONNECTION,
     *,
     most_cubes: int = 50,
+    besides: Ruleset | None = None,
 ) -> tuple[Difference, ...]:
     """Every difference between two rulesets, for both directions and families; () is the proof that there is none.
 
-    Only packets with the `known` field values are asked about. The two may share doubts: a rate limit that both
-    have is no difference.
+    Only packets with the `known` field values are asked about, and not those that `besides` accepts. The two may share
+    doubts: a rate limit that both have is no difference.
     """
     return tuple(
         one
         for direction in Direction
         for family in Family
-        for one in _differences(before, after, _Question(direction, family, host, known, most_cubes))
+        for one in _differences(before, after, _Question(direction, family, host, known, most_cubes, besides))
     )
 
 
@@ -117,6 +118,7 @@ class _Question:
     host: Host
     known: Mapping[Field, int]
     most_cubes: int
+    besides: Ruleset | None
 
 
 def _ask(analysis: Analysis, direction: Direction, ruleset: Ruleset, known: Mapping[Field, int]) -> Diagram:
@@ -132,9 +134,13 @@ def _differences(before: Ruleset, after: Ruleset, question: _Question) -> Iterat
         return
     compared = analysis.space.compare(analysis.settle(old), analysis.settle(new))
     compared = analysis.space.map_leaves(compared, partial(_merged, question))
+    if question.besides is not None:
+        besides = analysis.settle(_ask(analysis, question.direction, question.besides, question.known))
+        accepted = analysis.space.where(besides, lambda answer: answer == ACCEPTED)
+        compared = analysis.space.choose(accepted, analysis.space.true, compared)
     unequal = [leaf for leaf in analysis.space.leaves(compared) if leaf is not analysis.space.true]
     for leaf in sorted(unequal, key=lambda leaf: str(leaf.value)):
-        yield from _in_scopes(analysis, question, compared, leaf)
+        yield from _inscopes(analysis, question, compared, leaf)
 
 
 def _merged(question: _Question, pair: Hashable) -> Hashable:
@@ -152,13 +158,13 @@ def _landing_here(question: _Question, answer: Answer) -> Answer:
     return answer._replace(landing=landing._replace(addresses=own))
 
 
-def _in_scopes(analysis: Analysis, question: _Question, compared: Diagram, leaf: Diagram) -> Iterator[Difference]:
+def _inscopes(analysis: Analysis, question: _Question, compared: Diagram, leaf: Diagram) -> Iterator[Difference]:
     space, family = analysis.space, question.family
     if not isinstance(leaf.value, tuple):
         raise TypeError("a leaf of a difference is a pair of answers")
     before, after = leaf.value
     told = False
-    for scope, within in _scopes(analysis, question.direction):
+    for scope, within in scopes(analysis, question.direction):
         packets = space.both(space.where(compared, lambda value: value is leaf.value), within)
         packet = witness(space, family, packets, space.true, likely(question.host, question.direction))
         if packet is not None and not (scope is Scope.ODD and told):
@@ -167,7 +173,7 @@ def _in_scopes(analysis: Analysis, question: _Question, compared: Diagram, leaf:
             yield Difference(scope, family, before, after, packet, described)
 
 
-def _scopes(analysis: Analysis, direction: Direction) -> Iterator[tuple[Scope, Diagram]]:
+def scopes(analysis: Analysis, direction: Direction) -> Iterator[tuple[Scope, Diagram]]:
     """Every packet is in one scope. ICMP of the other family exists on no real network, so it comes last."""
     space, family, top = analysis.space, analysis.family, tops(analysis.family)
 

@@ -87,6 +87,7 @@ PRINTED = {
     "plan": [f"plan web.yaml {HOST}", f"plan forwards.yaml {HOST}"],
     "audit": [f"audit {HOST}", f"audit web.yaml {HOST}", f"audit forwards.yaml {HOST}"],
     "verify": [f"verify web.yaml {HOST}"],
+    "import": [f"import {HOST}"],
     "trace": [f"trace tcp 203.0.113.9 25 {HOST}", f"trace icmp 203.0.113.9 echo-request --to 192.0.2.1 {HOST}"],
     "status": [f"status {HOST}"],
     "sockets": [f"sockets {HOST}"],
