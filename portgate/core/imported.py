@@ -14,7 +14,8 @@ from functools import partial, reduce
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, MULTICAST, Host
-from portgate.core.compile import compile, unconditional  # noqa: A004 -- the verb that the docs use
+from portgate.core.compile import compile as compiled
+from portgate.core.compile import unconditional
 from portgate.core.decision import LEAF, Diagram, Space, nodes
 from portgate.core.grouping import whole
 from portgate.core.net import (
@@ -157,7 +158,7 @@ class _View(NamedTuple):
     def blocked_by(self, block: tuple[Grant, ...]) -> Diagram:
         """What a policy with these blocks drops, so that it does not matter whether its grants accept it."""
         book = Rulebook(Default.ACCEPT, block)
-        rules = compile(Policy("blocks", book, book), date.min)
+        rules = compiled(Policy("blocks", book, book), date.min)
         return self._replace(fates=_settled(self.analysis, self.direction, rules)).dropped()
 
     def translated(self, target: Target) -> Diagram:
