@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
-from portgate.backends import Backend
+from portgate.backends import Backend, Parser
 from portgate.core.capture import Artifact, Capture, Reading, from_json
 from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
@@ -148,8 +148,29 @@ def saved_capture(path: str) -> Capture:
 
 
 def captured_from(parts: list[tuple[str, str]]) -> Capture:
-    """The host as other programs' saved output tells of it. **Shape** as for `host.from_files`."""
-    return host.from_files(parts, read_file)
+    """The host as other programs' saved output tells of it. **Shape** as for `host.from_files`.
+
+    Errors: also what of it is not the output that it is said to be.
+    """
+    capture = host.from_files(parts, read_file)
+    wrong = [one for parser, readings in _readings(capture) for one in _unreadable(parser, readings)]
+    if wrong:
+        raise PortgateError(*wrong)
+    return capture
+
+
+def _readings(capture: Capture) -> list[tuple[Parser, tuple[Reading, ...]]]:
+    """What a capture has of rules, by who understands it."""
+    known = [(parser, capture.of_kind(*parser.reading_kinds)) for parser in backends.parsers()]
+    return [(parser, readings) for parser, readings in known if readings]
+
+
+def _unreadable(parser: Parser, readings: tuple[Reading, ...]) -> tuple[Diagnostic, ...]:
+    try:
+        parser.parse(readings)
+    except PortgateError as error:
+        return error.diagnostics
+    return ()
 
 
 def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:
@@ -199,8 +220,7 @@ def understand(capture: Capture) -> Seen:
     from portgate.core.joining import joined
     from portgate.sockets import parse
 
-    known = [(parser, capture.of_kind(*parser.reading_kinds)) for parser in backends.parsers()]
-    read = [(parser, readings) for parser, readings in known if readings]
+    read = _readings(capture)
     if not read:
         raise PortgateError(*(errors(capture.notes) or [Diagnostic("PG424", "no rules of any firewall were read")]))
     rules = joined(parser.parse(readings) for parser, readings in read)

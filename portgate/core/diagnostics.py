@@ -154,6 +154,7 @@ CATALOGUE = _catalogue(
     Kind("PG226", E, "not an expectation", "An expectation is either `{port: ..., from: ..., is: accepted}` (or `blocked`), or `{only: [...]}` with all that may be open to anybody."),
     Kind("PG227", W, "grants that the default makes pointless", "The default already accepts everything, so `allow` changes nothing: only `block` does. Set the default to drop or reject to have the list decide."),
     Kind("PG228", E, "not one of the possible values", "Only the words that the remedy lists are understood here. YAML's other spellings, such as yes and on, are not."),
+    Kind("PG229", E, "two forwards contradict each other", "A packet is sent on to one place, and the order of entries in a policy means nothing, so for packets that both forward nobody could tell which place is meant."),
     Kind("PG231", W, "redundant grant", "Another grant already allows all of this traffic from the same sources. Remove one, so that revoking the other does what it seems to."),
     Kind("PG232", W, "a block takes everything away from a grant", "`block` wins over `allow`, and one block covers all of this grant: it opens nothing."),
     Kind("PG233", N, "a port of the ephemeral range", "The kernel hands ports 32768 to 60999 to outgoing connections, so a service there can fail to start. Use a lower port, or reserve it with net.ipv4.ip_local_reserved_ports."),

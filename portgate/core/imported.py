@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import partial, reduce
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, MULTICAST, Host
@@ -230,10 +231,14 @@ def _forwards(views: Sequence[_View], block: tuple[Grant, ...]) -> tuple[Forward
         for leaf in sorted(map(answer_of, view.space.leaves(view.fates)), key=str)
         if leaf.landing and (target := view.target(leaf.landing))
     }
+    # Only one of them may spread over what is blocked: two would contradict each other there.
+    blocks = chain([block], repeat(()))
     return tuple(
         Forward(grant, *target)
-        for target in targets
-        for grant in _grants(views, partial(_View.translated, target=target), partial(_View.not_forwarded, block=block))
+        for target, ignored in zip(targets, blocks, strict=False)
+        for grant in _grants(
+            views, partial(_View.translated, target=target), partial(_View.not_forwarded, block=ignored)
+        )
         if grant.traffic and not grant.destinations
     )
 

@@ -10,6 +10,7 @@ from portgate.core.diagnostics import Span
 from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS
 from portgate.core.policy import Default, Expectation, Forward, Grant, Outcome, Peer, Rulebook, Traffic
 from portgate.language import grammar, identity, values
+from portgate.language.conflicts import contradictions
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
@@ -71,7 +72,13 @@ class Entries:
         return Rulebook(chosen, block, allow)
 
     def forwards(self, pair: Pair | None) -> tuple[Forward, ...]:
-        return tuple(one for item in self._records.entries(pair) if (one := self._forward(expanded(item))))
+        found = tuple(one for item in self._records.entries(pair) if (one := self._forward(expanded(item))))
+        for later, earlier in contradictions(tuple(one for one in found if not one.grant.expired(self._today))):
+            if later.grant.span and earlier.grant.span:
+                related = ((earlier.grant.span, "forwarded here"),)
+                detail = f"`{earlier.grant.id}` sends some of the same packets elsewhere"
+                self._mistakes.add("PG229", detail, later.grant.span, "keep one, or tell them apart by `from`", related)
+        return found
 
     def expectations(self, pair: Pair | None) -> tuple[Expectation, ...]:
         return tuple(one for item in self._records.entries(pair) if (one := self._expectation(expanded(item))))

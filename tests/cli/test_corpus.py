@@ -46,16 +46,17 @@ def test_every_command_answers_or_says_why_not(portgate: Portgate, tmp_path: Pat
     answered = 0
     for path in spread(kind):
         parts = ["--from", f"{kind}={path}", "--from", f"ss={sockets}", "--from", INTERFACES]
-        assert portgate("capture", *parts, "-o", host).code == 0, path
+        captured = portgate("capture", *parts, "-o", host)
+        assert harmless(captured), path
+        if captured.code == 3:
+            assert "error[PG41" in captured.err, path
+            continue
         started = time.monotonic()
         traced = portgate("trace", "--packets", tmp_path / "packets.jsonl", "--host", host, "--format", "json")
         others = [portgate(command, policy, "--host", host) for command in ("plan", "audit", "verify")]
         assert time.monotonic() - started < PATIENCE, path
         assert all(map(harmless, (traced, *others))), path
-        if traced.code == 3:
-            assert "error[PG41" in traced.err, path
-            assert {one.code for one in others} == {3}, path
-            continue
+        assert traced.code == 0, path
         assert {one.code for one in others} <= {0, 1}, (path, others)
         assert len(traced.out.splitlines()) == len(PACKETS), path
         answered += 1

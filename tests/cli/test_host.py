@@ -36,6 +36,15 @@ def test_a_capture_is_private_and_holds_the_parts_in_order(saved: Path) -> None:
     assert content["readings"][0] == {"kind": "ss", "source": "ss.txt", "text": SS}
 
 
+def test_a_file_that_is_not_what_it_is_said_to_be_makes_no_capture(portgate: Portgate, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Dear diary,\n")
+    parts = [f"--from={kind}={tmp_path}/notes.txt" for kind in ("nft", "iptables-save", "nft-json")]
+    done = portgate("capture", *parts, "-o", tmp_path / "host.json")
+    assert done.code == 3
+    assert "PG412" in done.err and "PG413" in done.err
+    assert not (tmp_path / "host.json").exists()
+
+
 @pytest.mark.parametrize("part", ["nonsense=file", "nft", "=file"])
 def test_a_part_of_no_known_kind_is_a_wrong_command_line(portgate: Portgate, part: str) -> None:
     done = portgate("capture", "--from", part)

@@ -19,7 +19,9 @@ from portgate.sandbox import Sandbox
 pytestmark = pytest.mark.kernel
 
 ROOT = Path(__file__).parents[2]
-CAPTURE = "import json; from portgate import host; from portgate.core.capture import to_json; print(to_json(host.capture_rules()))"
+CAPTURE = (
+    "import json; from portgate import host; from portgate.core.capture import to_json; print(to_json(host.capture()))"
+)
 
 
 @pytest.fixture(scope="module")

@@ -126,8 +126,9 @@ def test_a_named_set_is_one_shared_object() -> None:
 
 
 def test_forwards_lead_to_a_port_an_address_or_both() -> None:
-    entries = ["8080", '"10.0.0.7:22"', '"[2001:db8::7]:22"', "10.0.0.7", "{x: 1}"][:4]
-    found = policy("forward:\n" + "".join(f"  - {{port: 80/tcp, to: {to}}}\n" for to in entries)).forwards
+    targets = ["8080", '"10.0.0.7:22"', '"[2001:db8::7]:22"', "10.0.0.7"]
+    entries = (f"  - {{port: {port}/tcp, to: {to}}}\n" for port, to in enumerate(targets, 80))
+    found = policy("forward:\n" + "".join(entries)).forwards
 
     assert [(one.address, one.port) for one in found] == [
         (None, 8080),
