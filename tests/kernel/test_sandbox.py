@@ -167,13 +167,13 @@ ENDINGS = {
 def test_nothing_is_left_behind_after(ending: str) -> None:
     body, number = ENDINGS[ending]
     script = (
-        "import time\n"
+        "import os, time\n"
+        "from pathlib import Path\n"
         "from portgate.sandbox import Sandbox, Transport\n"
         "with Sandbox() as sandbox:\n"
         "    sandbox.listen(Transport.TCP, '192.0.2.1', 80)\n"
         "    program = sandbox.start(['sleep', '61'])\n"
-        "    print(*[pid for pid in __import__('os').listdir('/proc') if pid.isdigit()\n"
-        "        and open(f'/proc/{pid}/stat').read().split()[3] == str(__import__('os').getpid())], flush=True)\n"
+        "    print(Path(f'/proc/self/task/{os.getpid()}/children').read_text(), flush=True)\n"
         f"    {body}\n"
     )
     process = subprocess.Popen(
