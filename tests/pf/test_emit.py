@@ -48,7 +48,29 @@ def test_loopback_is_not_filtered_and_icmp_names_its_family() -> None:
 def test_many_addresses_are_a_table() -> None:
     found = lines("inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3, 10.0.0.5], id: three}\n")
     assert any(one.startswith("table <") for one in found)
-    assert "    10.0.0.1, 10.0.0.3," in found
+    assert "    10.0.0.1, 10.0.0.3, 10.0.0.5" in found
+    assert not any(one.endswith(",") for one in found)
+
+
+def test_each_grant_has_its_own_label_also_where_many_block_addresses() -> None:
+    found = lines("inbound:\n  block:\n    - {from: 10.0.0.1, id: one}\n    - {from: [10.0.0.3, 10.0.0.5], id: two}\n")
+    labels = [one.partition(" label ")[2] for one in found if one.startswith("block drop in quick")]
+    assert labels == ['"one"', '"two"']
+
+
+def test_a_list_that_the_policy_names_keeps_its_name() -> None:
+    many = ", ".join(f"10.0.{index}.1" for index in range(80))
+    found = lines(f"addresses: {{abusers: [{many}]}}\ninbound:\n  block:\n    - {{from: abusers, id: bad}}\n")
+    assert any(one.startswith("table <addr_abusers") for one in found)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_icmp_of_the_other_family_is_no_rule(dialect: str) -> None:
+    """pfctl refuses `inet6 proto icmp`, and pf drops such packets by itself."""
+    found = lines('inbound:\n  allow:\n    - {proto: icmp, from: [10.0.0.0/8, "2001:db8::/32"], id: x}\n', dialect)
+    assert [one for one in found if '"x"' in one] == [
+        'pass in quick inet proto icmp from 10.0.0.0/8 to any keep state label "x"'
+    ]
 
 
 def test_openbsd_translates_in_filter_rules() -> None:
@@ -67,6 +89,8 @@ def test_freebsd_and_macos_translate_before_all_filter_rules(dialect: str) -> No
     translations = [index for index, one in enumerate(found) if one.startswith(("rdr", "no rdr"))]
     assert max(translations) < first_filter
     assert "rdr pass inet proto tcp from any to (self) port 80 -> 127.0.0.1 port 8080" in found
+    # FreeBSD drops what comes to ::1 from elsewhere.
+    assert "rdr pass inet6 proto tcp from any to (self) port 80 -> ::/0 port 8080 bitmask" in found
     assert found[translations[0]] == "no rdr inet from 203.0.113.9 to any"
 
 

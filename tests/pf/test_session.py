@@ -11,7 +11,7 @@ from portgate.backends.pf import BACKEND, session
 from portgate.backends.pf.session import Answer, PfSession
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
-from tests.pf.texts import rules, unequal
+from tests.pf.texts import DIALECTS, rules, unequal
 
 POLICY = "inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3], id: office-ssh}\nforward:\n  - {port: 80/tcp, to: 8080, id: web}\n"
 
@@ -30,7 +30,7 @@ class Pfctl:
     def __call__(self, command: Sequence[str], text: str) -> Answer:
         assert command[0] == "pfctl"
         self.calls.append(tuple(command[1:]))
-        match command[1:]:
+        match command[1:] if command[1] != "-P" else command[2:]:
             case ["-a", "portgate", "-o", "none", "-n", "-f", "-"]:
                 return self._checked(text)
             case ["-a", "portgate", "-o", "none", "-f", "-"]:
@@ -83,7 +83,7 @@ def nested(main: str, rules: str) -> str:
     return main.replace(" all\n", f" all {{\n{rules}}}\n") if rules else main
 
 
-@pytest.fixture(params=["openbsd", "freebsd"])
+@pytest.fixture(params=DIALECTS)
 def dialect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(session, "native_dialect", lambda: request.param)
     return str(request.param)
@@ -136,6 +136,16 @@ def test_without_a_place_in_the_main_rules_nothing_is_loaded(dialect: str) -> No
 def test_freebsd_needs_a_place_for_translations_too() -> None:
     with pytest.raises(PortgateError, match="rdr-anchor"):
         PfSession(Pfctl(translations=""), "freebsd").load(BACKEND.emit(rules(POLICY), "freebsd"))
+
+
+def test_only_freebsd_is_asked_for_ports_as_numbers_for_elsewhere_the_option_means_something_else() -> None:
+    for dialect in DIALECTS:
+        pfctl = Pfctl()
+        live = PfSession(pfctl, dialect)
+        live.read()
+        live.read_own()
+        listings = [call for call in pfctl.calls if call[-1] in ("-sr", "-sn")]
+        assert listings and all((call[0] == "-P") == (dialect == "freebsd") for call in listings)
 
 
 def test_nothing_but_our_anchor_is_ever_loaded(dialect: str) -> None:

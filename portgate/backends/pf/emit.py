@@ -2,8 +2,10 @@
 
 Facts
     OpenBSD translates by filter rules (`rdr-to`), FreeBSD and macOS by `rdr` rules, which stand before all filter rules.
-    What a `rdr pass` rule translates is not filtered. A redirect to this host leads to its loopback address.
-    FreeBSD takes icmp6-type 255 for "any type" (12.1).
+    What a `rdr pass` rule translates is not filtered. A redirect to this host leads to its loopback address; only
+    FreeBSD and macOS drop what comes to ::1 from elsewhere (ip6_input.c of FreeBSD 12.1), so there the destination
+    stays: `-> ::/0 port N bitmask` takes no bit of it from the new address.
+    FreeBSD takes icmp6-type 255 for "any type" (12.1). In a list no comma may stand at the end of a line.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from portgate.core.ruleset import Accept, Drop, Reject, Ruleset
 DIALECTS = ("openbsd", "freebsd", "macos")
 INET = {Family.IPV4: "inet", Family.IPV6: "inet6"}
 LO = interface_interval("lo")[0]
+EVERYWHERE = (0, Family.IPV6.top)
 FORWARDED = "portgate-forwarded"  # the tag of what is on its way to another host
 
 _HEADER = f"""{MARK} Edits are overwritten by the next apply.
@@ -124,8 +127,8 @@ def _table(name: str, family: Family, values: Intervals) -> Iterator[str]:
         for network, length in prefixes(family, interval)
     ]
     yield f"table <{name}> {{\n"
-    yield from ("    " + ", ".join(some) + ",\n" for some in _rows(found[:-1], 6))
-    yield f"    {found[-1]} }}\n"
+    yield from (f"    {', '.join(some)}\n" for some in _rows(found, 6))
+    yield "}\n"
 
 
 def _rows(found: list[str], size: int) -> Iterator[list[str]]:
@@ -137,7 +140,7 @@ def _filter(line: Line, direction: str, dialect: str, *, quick: bool = True) -> 
     words += _packets(line, dialect)
     if isinstance(line.action, tuple):
         words += ["flags S/SA"] if line.protocol == TCP else []
-        words += ["keep state", *_tag(line), *_label(line), "rdr-to", *_target(line)]
+        words += ["keep state", *_tag(line), *_label(line), "rdr-to", *_target(line, dialect)]
     else:
         words += [*_state(line), *_label(line)]
     return " ".join(words)
@@ -184,19 +187,22 @@ def _translation(line: Line, dialect: str) -> str:
     if not isinstance(line.action, tuple):
         return " ".join(["no rdr", *_packets(line, dialect)])
     words = ["rdr pass", *(["log"] if line.log else []), *_packets(line, dialect), *_tag(line)]
-    return " ".join([*words, "->", *_target(line)])
+    return " ".join([*words, "->", *_target(line, dialect)])
 
 
-def _target(line: Line) -> Iterator[str]:
+def _target(line: Line, dialect: str) -> Iterator[str]:
     if not isinstance(line.action, tuple) or line.family is None:
         raise TypeError("a line that translates names its family")
     address, port = line.action
-    interval = address or HOME[line.family]
+    stays = address is None and line.family is Family.IPV6 and dialect != "openbsd"
+    interval = address or (EVERYWHERE if stays else HOME[line.family])
     if len(list(prefixes(line.family, interval))) != 1:
         refuse("a forward to addresses that are not one prefix", line)
     yield format_interval(line.family, interval)
     if port is not None:
         yield f"port {port}"
+    if stays:
+        yield "bitmask"
 
 
 # ------------------------------------------------------------------ what a line matches

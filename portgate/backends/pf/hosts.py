@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.words import (
+    ICMP6_CODES,
     ICMP6_TYPES,
+    ICMP_CODES,
     ICMP_TYPES,
     LOOPBACK,
     PROTOCOL_NUMBERS,
@@ -221,6 +225,17 @@ def _between(low: str, sign: str, high: str) -> Intervals:
     return complement((inside,), PORT_MAX)
 
 
+def target_ports(cursor: Cursor) -> Interval:
+    """The port to which a translation leads; `4000:*` is as many from there on as arrive. Errors: NotReadError."""
+    cursor.accept("=")
+    first, colon, last = cursor.take().partition(":")
+    try:
+        low = _number(first)
+        return low, PORT_MAX if last == "*" else _number(last) if colon else low
+    except KeyError:
+        raise NotReadError from None
+
+
 def _number(text: str) -> int:
     """Errors: KeyError for a name that is not known."""
     if text.isdecimal() or text[:2] == "0x":
@@ -240,18 +255,16 @@ def icmp_types(cursor: Cursor, of: int) -> Match:
 
 
 def _icmp_type(cursor: Cursor, of: int) -> Match:
-    text = cursor.take()
-    known = ICMP_TYPES if of == ICMP else ICMP6_TYPES
-    number = int(text) if text.isdecimal() else known.get(text, 256)
-    kind: Match = Test(Field.ICMP_TYPE, ((number, number),))
+    types, codes = (ICMP_TYPES, ICMP_CODES) if of == ICMP else (ICMP6_TYPES, ICMP6_CODES)
+    kind = _icmp_number(cursor.take(), types, Field.ICMP_TYPE)
+    return both(kind, _icmp_number(cursor.take(), codes, Field.ICMP_CODE)) if cursor.accept("code") else kind
+
+
+def _icmp_number(text: str, names: Mapping[str, int], field: Field) -> Match:
+    number = int(text) if text.isdecimal() else names.get(text, 256)
     if number > 255:
-        kind = Opaque(f"icmp type {text}", f"which ICMP type `{text}` is")
-    if not cursor.accept("code"):
-        return kind
-    code = cursor.take()
-    if code.isdecimal() and int(code) <= 255:
-        return both(kind, Test(Field.ICMP_CODE, ((int(code), int(code)),)))
-    return both(kind, Opaque(f"icmp {text} code {code}", f"which ICMP code `{code}` is"))
+        return Opaque(f"{field.label} {text}", f"which {field.label} `{text}` is")
+    return Test(field, ((number, number),))
 
 
 def of_icmp(number: int) -> Match:

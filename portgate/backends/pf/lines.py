@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import pairwise, product
 from typing import NoReturn
-from zlib import crc32
 
 from portgate.backends.pf.words import SYN_OF_SYN_ACK
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -213,7 +213,7 @@ class _Lowering:
                     yield from _narrowed(line, family)
         elif field in FAMILY_OF:
             for one in _narrowed(line, FAMILY_OF[field]):
-                yield from _slotted(one, SLOTS[field], self._address(field, values, rule), rule)
+                yield from _slotted(one, SLOTS[field], self._address(field, values), rule)
         elif field is Field.DPORT:
             yield replace(line, dports=values)
         elif field is Field.ICMP_TYPE:
@@ -235,13 +235,12 @@ class _Lowering:
         else:
             refuse(f"a test of {field.label}", rule)
 
-    def _address(self, field: Field, values: Intervals, rule: Rule) -> Address:
+    def _address(self, field: Field, values: Intervals) -> Address:
         """One prefix or range as it is; several as a table, named after what is in it."""
         if len(values) == 1:
             return values[0]
         content = (FAMILY_OF[field], values)
-        checksum = crc32(repr(content).encode())
-        return self._table(f"{label_text(rule.comment)[:20].replace(':', '_')}-{checksum:08x}", *content)
+        return self._table(f"addresses-{_digest(repr(content))}", *content)
 
     def _table(self, name: str, family: Family, values: Intervals) -> str:
         self.tables[name] = (family, values)
@@ -250,17 +249,21 @@ class _Lowering:
     def _with_set(self, line: Line, tested: tuple[Field, ...], named: NamedSet | None, rule: Rule) -> Iterator[Line]:
         if named is None:
             refuse("a set that is not there", rule)
-        if len(tested) == 1 and tested[0] in FAMILY_OF:
-            values = normalize(element.box[0] for element in named.elements)
-            for one in _narrowed(line, FAMILY_OF[tested[0]]) if values else ():
-                table = self._table(_table_name(named.name), FAMILY_OF[tested[0]], values)
-                yield from _slotted(one, SLOTS[tested[0]], values[0] if len(values) == 1 else table, rule)
+        if len(tested) == 1 and tested[0] in FAMILY_OF and not any(element.comment for element in named.elements):
+            yield from self._with_table(line, tested[0], named, rule)
             return
         for comment, tests in _rows(tested, named):
             found = [line if line.action is None else replace(line, label=label_text(comment or line.label))]
             for field, values in tests:
                 found = [after for before in found for after in self._with_test(before, field, values, rule)]
             yield from found
+
+    def _with_table(self, line: Line, field: Field, named: NamedSet, rule: Rule) -> Iterator[Line]:
+        """A set of nobody's in particular, as a list of addresses that the policy names, keeps its name."""
+        values = normalize(element.box[0] for element in named.elements)
+        for one in _narrowed(line, FAMILY_OF[field]) if values else ():
+            table = self._table(_table_name(named.name), FAMILY_OF[field], values)
+            yield from _slotted(one, SLOTS[field], values[0] if len(values) == 1 else table, rule)
 
 
 def label_text(comment: str) -> str:
@@ -271,7 +274,11 @@ def label_text(comment: str) -> str:
 def _table_name(name: str) -> str:
     """pf takes 31 characters."""
     plain = label_text(name)
-    return plain if plain == name and len(plain) <= 31 else f"{plain[:22]}-{crc32(name.encode()):08x}"
+    return plain if plain == name and len(plain) <= 31 else f"{plain[:14]}-{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _of_state(part: Match) -> bool:
@@ -311,9 +318,10 @@ def _slotted(line: Line, slot: str, value: Address | int, rule: Rule) -> Iterato
 
 
 def _completed(line: Line) -> Iterator[Line]:
-    """ICMP types belong to the family of their ICMP. Redirects are written for each family."""
-    family = ICMP_FAMILIES.get(line.protocol or 0) if line.icmp_types else None
-    if family is not None:
+    """ICMP belongs to one family; pf drops that of the other by itself, and refuses rules about it. Redirects are
+    written for each family."""
+    family = ICMP_FAMILIES.get(line.protocol or 0)
+    if family is not None and (line.icmp_types or line.family is not None):
         yield from _narrowed(line, family)
     elif isinstance(line.action, tuple) and line.family is None:
         yield from (replace(line, family=one) for one in Family)

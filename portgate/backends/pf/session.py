@@ -6,13 +6,16 @@ Rules of this file
 Facts
     `pfctl -a NAME -f -` replaces an anchor as a whole, or leaves it when there is an error. `-a '*' -sr` prints the
     rules of all anchors in their places. Rules in an anchor do nothing unless the main rules call it. FreeBSD and macOS
-    keep translations apart, `-sn`.
+    keep translations apart, `-sn`. FreeBSD prints ports by their names unless `-P` is given; OpenBSD does with `-P`;
+    macOS always does, and has no such option (manual pages of OpenBSD 7.6, FreeBSD 12.1 and 14, macOS 10.9 to 14).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -78,9 +81,9 @@ class PfSession:
     def read(self) -> tuple[Reading, ...]:
         """The rules of all anchors in their places, with what is in the tables of ours."""
         anchored = ("-a", "*")
-        parts = [self._says(*anchored, "-sn")] if self._translates_apart else []
+        parts = [self._rules(*anchored, "-sn")] if self._translates_apart else []
         # Where a name is that of two tables, the one of our anchor is the one that its rules mean.
-        parts += [*self._tables(), *self._tables("-a", ANCHOR), self._says(*anchored, "-sr")]
+        parts += [*self._tables(), *self._tables("-a", ANCHOR), self._rules(*anchored, "-sr")]
         return (Reading("pf", "".join(parts), "pfctl -a '*' -sr"),)
 
     def check(self, artifact: Artifact) -> None:
@@ -93,7 +96,7 @@ class PfSession:
 
     def read_own(self) -> Reading:
         ours = ("-a", ANCHOR)
-        rules = (self._says(*ours, "-sn") if self._translates_apart else "") + self._says(*ours, "-sr")
+        rules = (self._rules(*ours, "-sn") if self._translates_apart else "") + self._rules(*ours, "-sr")
         text = "".join(self._tables(*ours)) + rules
         return Reading("pf", f"{MARK}\n{text}" if text else "", f"pfctl -a {ANCHOR} -sr")
 
@@ -104,6 +107,13 @@ class PfSession:
     @property
     def _translates_apart(self) -> bool:
         return self._dialect != "openbsd"
+
+    def _rules(self, *words: str) -> str:
+        """A listing of rules with ports as numbers."""
+        if self._dialect == "freebsd":
+            return self._says("-P", *words)
+        listing = self._says(*words)
+        return _NAMED_PORT.sub(_numbered, listing) if self._dialect == "macos" else listing
 
     def _tables(self, *where: str) -> Iterator[str]:
         for name in self._says(*where, "-sT").split():
@@ -135,6 +145,17 @@ class PfSession:
             return self._run(("pfctl", *words), text)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise PortgateError(Diagnostic("PG472", f"pfctl can't be run: {error}", remedy=_REMEDY)) from error
+
+
+_NAMED_PORT = re.compile(r"( port !?= )(\S+)")
+
+
+def _numbered(found: re.Match[str]) -> str:
+    """The port that this host knows by the name; a name that it does not know stays, and is a doubt."""
+    try:
+        return found[1] + str(socket.getservbyname(found[2]))
+    except OSError:
+        return found[0]
 
 
 def _calls(line: str, word: str) -> bool:

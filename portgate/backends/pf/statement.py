@@ -7,7 +7,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from portgate.backends.pf import hosts
@@ -362,12 +362,12 @@ def _gateway(cursor: Cursor) -> None:
 
 def _nat_to(cursor: Cursor, draft: _Draft) -> None:
     start = cursor.at
-    _pool(cursor)
+    _pool(cursor, draft.family)
     draft.translated = Snat(" ".join(one.text for one in cursor.tokens[start : cursor.at]))
 
 
 def _rdr_to(cursor: Cursor, draft: _Draft) -> None:
-    target = _pool(cursor)
+    target = _pool(cursor, draft.family)
     if target is None:
         draft.unknown = "rdr-to an address that is not known"
     else:
@@ -379,18 +379,25 @@ def _other_translation(cursor: Cursor, draft: _Draft) -> None:
     cursor.at = len(cursor.tokens)
 
 
-def _pool(cursor: Cursor) -> Dnat | None:
-    """Addresses and port of a translation; None when they are not one interval each."""
+def _pool(cursor: Cursor, family: Family | None) -> Dnat | None:
+    """Addresses and ports of a translation; None when they are not one interval each."""
     target = either(cursor.listed(lambda: hosts.hosts(cursor, DST, {})))
-    port = cursor.take() if cursor.accept("port") and not cursor.accept("=") else ""
-    while cursor.accept(*_POOL_WORDS):
+    port = hosts.target_ports(cursor) if cursor.accept("port") else None
+    words = tuple(_pool_words(cursor))
+    if isinstance(target, Test):
+        family = Family.IPV4 if target.field is Field.DST4 else Family.IPV6
+    if target == ALWAYS or (isinstance(target, Test) and target.values == ((0, target.field.top),)):
+        return Dnat(family, None, port) if "bitmask" in words else None  # no bit of the address changes
+    if family is None or not isinstance(target, Test) or len(target.values) != 1:
+        return None
+    return Dnat(family, None if target.values[0] == HOME[family] else target.values[0], port)
+
+
+def _pool_words(cursor: Cursor) -> Iterator[str]:
+    while word := cursor.accept(*_POOL_WORDS):
         if cursor.peek()[:2] == "0x":
             cursor.take()
-    if not isinstance(target, Test) or len(target.values) != 1 or (port and not port.isdecimal()):
-        return None
-    family = Family.IPV4 if target.field is Field.DST4 else Family.IPV6
-    address = None if target.values[0] == HOME[family] else target.values[0]
-    return Dnat(family, address, (int(port), int(port)) if port else None)
+        yield word
 
 
 _POOL_WORDS = (
@@ -426,13 +433,13 @@ def translation_entry(statement: Statement, context: Context) -> Entry:
     head.at = cursor.at
     _read_parts(head, draft)
     cursor.at = end
-    verdict = _translation_verdict(kind, refused, cursor)
+    verdict = _translation_verdict(kind, refused, cursor, draft.family)
     effects: tuple[Effect, ...] = (*([Log()] if draft.log else []), *([PASSED] if passes else []))
     rule = Rule(_match(draft, stateful=False), verdict, effects, draft.label, Origin(str(statement), statement.line))
     return Entry((), translation=rule, early=True)
 
 
-def _translation_verdict(kind: str, refused: bool, cursor: Cursor) -> PlainVerdict:
+def _translation_verdict(kind: str, refused: bool, cursor: Cursor, family: Family | None) -> PlainVerdict:
     text = " ".join(one.text for one in cursor.tokens)
     if kind == "nat":
         return Accept() if refused else Snat(text)
@@ -440,7 +447,7 @@ def _translation_verdict(kind: str, refused: bool, cursor: Cursor) -> PlainVerdi
         return Accept()
     try:
         cursor.expect("->")
-        target = _pool(cursor) if kind == "rdr" else None
+        target = _pool(cursor, family) if kind == "rdr" else None
     except NotReadError:
         target = None
     return target or Unknown(text)

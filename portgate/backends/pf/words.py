@@ -45,7 +45,19 @@ ICMP6_TYPES: dict[str, int] = {
     "unreach": 1, "toobig": 2, "timex": 3, "paramprob": 4, "echoreq": 128, "echorep": 129, "groupqry": 130,
     "listqry": 130, "grouprep": 131, "listenrep": 131, "groupterm": 132, "listendone": 132, "routersol": 133,
     "routeradv": 134, "neighbrsol": 135, "neighbradv": 136, "redir": 137, "routrrenum": 138, "fqdnreq": 139,
-    "niqry": 139, "wrureq": 139, "fqdnrep": 140, "nirep": 140, "wrurep": 140, "mtraceresp": 200, "mtrace": 201,
+    "niqry": 139, "wrureq": 139, "fqdnrep": 140, "nirep": 140, "wrurep": 140, "listenrepv2": 143, "mtraceresp": 200, "mtrace": 201,
+}  # fmt: skip
+
+ICMP_CODES: dict[str, int] = {
+    "net-unr": 0, "host-unr": 1, "proto-unr": 2, "port-unr": 3, "needfrag": 4, "srcfail": 5, "net-unk": 6, "host-unk": 7,
+    "isolate": 8, "net-prohib": 9, "host-prohib": 10, "net-tos": 11, "host-tos": 12, "filter-prohib": 13,
+    "host-preced": 14, "cutoff-preced": 15, "redir-net": 0, "redir-host": 1, "redir-tos-net": 2, "redir-tos-host": 3,
+    "normal-adv": 0, "common-adv": 16, "transit": 0, "reassemb": 1, "badhead": 0, "optmiss": 1, "badlen": 2,
+    "unknown-ind": 1, "auth-fail": 2, "decrypt-fail": 3,
+}  # fmt: skip
+ICMP6_CODES: dict[str, int] = {
+    "noroute-unr": 0, "admin-unr": 1, "beyond-unr": 2, "notnbr-unr": 2, "addr-unr": 3, "port-unr": 4, "transit": 0,
+    "reassemb": 1, "badhead": 0, "nxthdr": 1, "redironlink": 0, "redirrouter": 1,
 }  # fmt: skip
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "W": 128}
