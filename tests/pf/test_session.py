@@ -174,3 +174,12 @@ def test_a_host_without_pf_is_told_why() -> None:
     if reason is None:
         pytest.skip("this host has pf")
     assert "pfctl" in reason or "/dev/pf" in reason
+
+
+def test_forwards_to_one_place_are_read_back_though_their_translations_have_no_labels(dialect: str) -> None:
+    wanted = rules(
+        'forward:\n  - {port: 2222/tcp, to: "10.0.0.7:22", id: a}\n  - {port: 8081/tcp, to: "10.0.0.7:22", id: b}\n'
+    )
+    live = PfSession(Pfctl(), dialect)
+    live.load(BACKEND.emit(wanted))
+    assert BACKEND.transaction(BACKEND.parse((live.read_own(),)), wanted) is None

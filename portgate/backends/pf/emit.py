@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
-from portgate.backends.pf.lines import LOCAL, Address, Line, Lines, inline, lines, refuse
+from portgate.backends.pf.lines import LOCAL, Address, Line, Lines, inline, lines, refuse, united
 from portgate.backends.pf.statement import HOME
 from portgate.backends.pf.words import LOOPBACK, WRITTEN
 from portgate.core.capture import Artifact
@@ -91,7 +91,7 @@ def same(old: Lines | None, new: Lines | None) -> bool:
 
 def _unlabelled(anchor: Lines) -> Lines:
     """`rdr` rules have no labels to compare."""
-    return replace(anchor, translation=tuple(replace(line, label="") for line in anchor.translation))
+    return replace(anchor, translation=united(replace(line, label="") for line in anchor.translation))
 
 
 def _apart(anchor: Lines) -> Lines:
