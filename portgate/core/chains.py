@@ -248,19 +248,26 @@ class ChainEvaluation:
         return result
 
     def _translated(self, verdict: Dnat, addresses: Intervals, place: Place | None) -> Diagram:
-        moved = self._moved({DESTINATION[self.family]: addresses}, place)
+        changes = {DESTINATION[self.family]: addresses}
+        guessed = verdict.address == (0, self.family.top) or verdict.port == (0, Field.DPORT.top)
+        moved = self._moved(changes, place, guessed)
         if verdict.port is None:
             return moved
-        both = self._moved({DESTINATION[self.family]: addresses, Field.DPORT: (verdict.port,)}, place)
+        both = self._moved({**changes, Field.DPORT: (verdict.port,)}, place, guessed)
         return self.space.choose(self.matches.test(Field.PROTOCOL, PROTOCOLS_WITH_PORTS), both, moved)
 
-    def _moved(self, changes: Mapping[Field | int, Intervals], place: Place | None) -> Diagram:
-        """Accepts with these new values of fields; a packet that has them already counts as not translated."""
+    def _moved(self, changes: Mapping[Field, Intervals], place: Place | None, guessed: bool) -> Diagram:
+        """Accepts with these new values of fields; a packet that has them already counts as not translated.
+
+        `guessed`: the values are all that it may be, so a packet among them may still get another.
+        """
         done: State = ((NAT_DONE, exactly(1)),)
-        state = merged(done, {**changes, Field.DNATED: exactly(1)}.items())
+        state = merged(done, {**changes, Field.DNATED: ((0, 1),) if guessed else exactly(1)}.items())
         translated = self.space.leaf(Leaf(Kind.ACCEPT, state, place))
+        if guessed:
+            return translated
         unchanged = self.space.leaf(Leaf(Kind.ACCEPT, done, place))
-        same = All(tuple(Test(field, values) for field, values in changes.items() if isinstance(field, Field)))
+        same = All(tuple(Test(field, values) for field, values in changes.items()))
         return guarded(self.space, self.matches.match(same), unchanged, translated)
 
     def _verdict_map(self, verdict: VerdictMap, place: Place | None, rule: tuple[str, int]) -> Diagram:

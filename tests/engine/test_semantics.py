@@ -350,6 +350,12 @@ def test_a_packet_that_is_not_translated_lands_nowhere_else() -> None:
     assert answer.landing is None
 
 
+def test_a_packet_may_get_any_port_where_the_new_one_is_not_known() -> None:
+    anywhere = Dnat(Family.IPV4, (0, Family.IPV4.top), (0, 65535))
+    one = rules(table(translating(rule(port(80), anywhere)), base(rule(port(22), ACCEPT), default=DROP)))
+    assert (fate(one, to_port(80)), fate(one, to_port(81))) == ("depends", "drop")
+
+
 def test_ct_status_dnat_tells_translated_packets() -> None:
     moved = Test(Field.DNATED, ((1, 1),))
     one = rules(table(translating(rule(port(80), dnat(None, 8080))), base(rule(moved, ACCEPT), default=DROP)))

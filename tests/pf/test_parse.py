@@ -9,9 +9,10 @@ import pytest
 from portgate.backends.pf import BACKEND
 from portgate.core.addresses import Host
 from portgate.core.diagnostics import PortgateError
+from portgate.core.listener import Interface
 from portgate.core.net import Family, parse_address
 from portgate.core.packets import Packet
-from portgate.core.ruleset import Lookup, Opaque, Ruleset
+from portgate.core.ruleset import Dnat, Lookup, Opaque, Ruleset
 from portgate.core.trace import decide
 from tests.pf.texts import read, unequal
 
@@ -203,6 +204,15 @@ def test_a_comment_that_ends_in_a_backslash_hides_the_next_line() -> None:
         "tos lowdelay",
         "from no-route",
         "from egress",
+        "from urpf-failed",
+        "from route x",
+        "group wheel",
+        "user { > 1000, root }",
+        "os { Linux, OpenBSD }",
+        "max-pkt-rate 100/10",
+        "on rdomain 3",
+        "to (em0)/24",
+        "tracker 7 frobnicate",
         "frobnicate 7",
     ],
 )
@@ -210,7 +220,7 @@ def test_what_is_not_known_of_a_packet_is_a_doubt(doubtful: str) -> None:
     assert fate(f"block in\npass in {doubtful}\n", SSH) == ["depends"]
 
 
-@pytest.mark.parametrize("statement", ["frobnicate", 'include "/etc/pf.more"', "antispoof for em0"])
+@pytest.mark.parametrize("statement", ["frobnicate", 'include "/etc/pf.more"', "ether block in on em0"])
 def test_a_statement_that_is_not_known_may_do_anything(statement: str) -> None:
     assert fate(f"pass in\n{statement}\n", SSH) == ["depends"]
 
@@ -218,6 +228,98 @@ def test_a_statement_that_is_not_known_may_do_anything(statement: str) -> None:
 def test_what_only_shapes_or_repairs_traffic_decides_nothing() -> None:
     text = "scrub in all\nset timeout tcp.first 120\nset limit states 10000\naltq on em0 cbq queue std\nblock in\n"
     assert fate(text, SSH) == ["drop"]
+
+
+def test_antispoof_is_about_the_network_of_an_interface_anywhere_else() -> None:
+    text = "block in\npass in proto tcp to port 22\nantispoof quick for em1 inet\n"
+    there, elsewhere, other = (
+        packet("10.0.0.1", "em1", 22),
+        packet("10.0.0.1", "em0", 22),
+        packet("2001:db8::7", "em0", 22),
+    )
+    home = Interface("em0", ((Family.IPV4, 0xC0000201, 24), (Family.IPV6, parse_address("2001:db8::1")[1], 64)))
+    own = (Interface("em1", ((Family.IPV4, 0x0A000001, 24),)), home)
+    answers = decide(read(text), (there, elsewhere, other), Host(own))
+    assert [str(one.answer.fate) for one in answers] == ["depends", "depends", "accept"]
+    assert "(em1)" in str(answers[0].answer.reasons) and "(em1:network)" in str(answers[1].answer.reasons)
+    stranger = packet("198.51.100.7", "em1", 22)  # no address of this host, and on the interface itself
+    assert [str(one.answer.fate) for one in decide(read(text), (stranger,), Host(own))] == ["accept"]
+
+
+def test_addresses_of_an_interface_are_some_of_the_hosts_own() -> None:
+    text = "block in\npass in proto tcp from any to (em0) port 22\npass in from (em0) to any\n"
+    answer = decide(read(text), (SSH, HTTP), Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),)))
+    assert [str(one.answer.fate) for one in answer] == ["depends", "drop"]
+
+
+def test_fragments_are_taken_for_reassembled() -> None:
+    assert fate("pass in\nblock in quick fragment\n", SSH) == ["accept"]
+
+
+def test_a_rule_that_holds_once_is_a_doubt() -> None:
+    assert fate("block in\npass in proto tcp to port 22 once\n", SSH, HTTP) == ["depends", "drop"]
+
+
+def test_an_unread_anchor_is_doubtful_only_where_it_is_called() -> None:
+    text = 'block in\nanchor "relayd/*" in on em1\npass in proto tcp to port 22\n'
+    assert fate(text, SSH, packet("10.0.0.1", "em1", 22), packet("10.0.0.1", "em1", 80)) == [
+        "accept",
+        "accept",
+        "depends",
+    ]
+
+
+def test_what_an_unread_anchor_for_nat_holds_decides_nothing_and_one_for_redirects_may() -> None:
+    assert fate('nat-anchor "ftp-proxy/*"\nblock in\npass in proto tcp to port 22\n', SSH, HTTP) == ["accept", "drop"]
+    assert fate('rdr-anchor "ftp-proxy/*"\nblock in\npass in proto tcp to port 22\n', HTTP) == ["depends"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "binat on em0 inet from 10.0.0.8 to any -> 192.0.2.1\nblock in\npass in from any to 10.0.0.8\n",
+        "block in\npass on em0 inet from 10.0.0.8 to any binat-to 192.0.2.1\n",
+    ],
+)
+def test_binat_leads_what_arrives_for_the_other_address_to_ours(text: str) -> None:
+    here = Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),))
+    answer = decide(read(text), (SSH, packet("198.51.100.7", "em1", 22)), here)
+    assert [str(one.answer.fate) for one in answer] == ["accept", "drop"]
+    chain = read(text).containers[0].chain("prerouting")
+    assert chain is not None
+    assert any(rule.verdict == Dnat(Family.IPV4, (0x0A000008, 0x0A000008), None) for rule in chain.rules)
+
+
+def test_a_redirect_may_keep_the_address_and_change_the_port_alone() -> None:
+    text = "rdr inet6 proto tcp from any to any port 80 -> ::/0 port 8080 bitmask\nblock in\npass in proto tcp to port 8080\n"
+    printed = text.replace("::/0", "any")
+    for one in (text, printed):
+        assert fate(one, packet("2001:db8::7", port=80), packet("2001:db8::7", port=22)) == ["accept", "drop"]
+
+
+def test_ports_that_follow_the_one_that_arrived() -> None:
+    text = "rdr inet proto tcp from any to any port 2000:2999 -> 127.0.0.1 port 4000:*\nblock in\npass in proto tcp to port >= 4000\n"
+    assert fate(text, packet("10.0.0.1", port=2500), HTTP) == ["accept", "drop"]
+
+
+def test_what_pfctl_prints_when_it_tells_all() -> None:
+    """`pfctl -vvsr` of FreeBSD: numbers with trackers, how much is in a table, who made the rule."""
+    text = (
+        "table <good> { 198.51.100.7 }\n"
+        '@0(1000000103) block drop in log inet all label "Default deny rule IPv4" ridentifier 1000000103\n'
+        "  [ Evaluations: 107876    Packets: 1        Bytes: 60          States: 0     ]\n"
+        "  [ Inserted: uid 0 pid 12345 State Creations: 0     ]\n"
+        "@1 pass in quick proto tcp from <good:1> to (self:*) port = 22 flags S/SA keep state\n"
+    )
+    assert fate(text, SSH, HTTP) == ["accept", "drop"]
+
+
+def test_where_packets_are_routed_does_not_change_whether_they_pass() -> None:
+    text = (
+        "block in\npass in on em0 reply-to (em0 192.0.2.254) inet proto tcp to port 22 keep state\n"
+        "pass in inet proto tcp to port 80 route-to <gateways> round-robin source-hash secret sticky-address\n"
+    )
+    assert fate(text, SSH, HTTP) == ["accept", "accept"]
 
 
 def test_our_anchor_alone_in_the_main_rules_is_ours() -> None:

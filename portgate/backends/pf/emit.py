@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.lines import LOCAL, Address, Line, Lines, inline, lines, refuse, united
-from portgate.backends.pf.statement import HOME
+from portgate.backends.pf.pools import HOME
 from portgate.backends.pf.words import LOOPBACK, WRITTEN
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError

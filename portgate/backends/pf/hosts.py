@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from portgate.backends.pf.cursor import Cursor, NotReadError
@@ -118,24 +119,50 @@ def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
     if cursor.accept("<"):
         name = cursor.take()
         cursor.expect(">")
-        return table_match(name, side, tables)
+        return table_match(name.partition(":")[0], side, tables)  # `pfctl -vsr` adds how much is in it
     if cursor.peek() == "(":
-        return _dynamic(" ".join(cursor.parenthesised()), side)
-    text = cursor.take()
-    if cursor.accept("/"):
-        text += "/" + cursor.take()
+        return _of_interface(" ".join(cursor.parenthesised()) + _mask(cursor), side)
+    if cursor.accept("route"):
+        return _unknown(f"route {cursor.take()}", side)
+    text = cursor.take() + _mask(cursor)
     if cursor.accept("-"):
         text += " - " + cursor.take()
     found = address_interval(text)
-    return _dynamic(text, side) if found is None else Test(side[found[0]], (found[1],))
+    if found is None:
+        return _own(side) if text == "self" else _unknown(text, side)
+    return Test(side[found[0]], (found[1],))
 
 
-def _dynamic(name: str, side: Side) -> Match:
+def _mask(cursor: Cursor) -> str:
+    return "/" + cursor.take() if cursor.accept("/") else ""
+
+
+def _own(side: Side) -> Match:
+    local = AddressType.LOCAL.value
+    return Test(TYPES[side[Family.IPV4]], ((local, local),))
+
+
+def _unknown(name: str, side: Side) -> Match:
     """Addresses that only the host knows: of an interface, of a name, of a route."""
-    if name == "self":
-        local = AddressType.LOCAL.value
-        return Test(TYPES[side[Family.IPV4]], ((local, local),))
     return Opaque(f"{side[Family.IPV4].label[:3]} {name}", f"which addresses `{name}` stands for")
+
+
+def _of_interface(name: str, side: Side) -> Match:
+    """What stands in parentheses: the addresses of an interface, which are some of the host's own, or its network."""
+    name = _COUNTED.sub("", name)
+    if name == "self":
+        return _own(side)
+    network = any(one in name for one in (":network", ":broadcast", ":peer", "/"))
+    return _unknown(f"({name})", side) if network else both(_own(side), _unknown(f"({name})", side))
+
+
+_COUNTED = re.compile(r":(\*|[1-9][0-9]*)$")  # how many addresses there are, in `pfctl -vsr`
+
+
+def spoofed(name: str, side: Side, iif: Field) -> tuple[Match, Match]:
+    """What `antispoof` is about: the network of an interface anywhere else, and its own addresses."""
+    anywhere_else = Not(interface_match(name.partition(":")[0], iif))
+    return both(anywhere_else, _of_interface(f"{name}:network", side)), _of_interface(name, side)
 
 
 def table_match(name: str, side: Side, tables: Tables) -> Match:

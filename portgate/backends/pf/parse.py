@@ -16,13 +16,17 @@ from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import Tables, both, interface_match
-from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry, translation_entry
+from portgate.backends.pf.hosts import SRC, Tables, both, family_test, interface_match, spoofed
+from portgate.backends.pf.pools import anywhere
+from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry
 from portgate.backends.pf.tables import table
 from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
+from portgate.backends.pf.translation import translation_entry
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.core.net import Family
 from portgate.core.ruleset import (
+    ALWAYS,
     Accept,
     Base,
     Bits,
@@ -39,6 +43,7 @@ from portgate.core.ruleset import (
     NamedSet,
     Opaque,
     Origin,
+    PlainVerdict,
     Rule,
     Ruleset,
     Snat,
@@ -82,11 +87,13 @@ def _containers(reading: Reading) -> Iterator[Container]:
 
 
 def _plain(statement: Statement) -> Statement:
-    """Without the number that `pfctl -vv` puts first."""
-    first = statement.tokens[0].text
-    if first.startswith("@") and len(statement.tokens) > 1:
-        return statement._replace(tokens=statement.tokens[1:])
-    return statement
+    """Without the number that `pfctl -vv` puts first, `@7` or `@7(1000000103)`."""
+    if not statement.tokens[0].text.startswith("@"):
+        return statement
+    cursor = Cursor(statement.tokens)
+    cursor.take()
+    cursor.parenthesised()
+    return statement if cursor.done() else statement._replace(tokens=statement.tokens[cursor.at :])
 
 
 def _all(found: tuple[Statement, ...]) -> Iterator[Statement]:
@@ -143,9 +150,9 @@ def _inbound_tags(found: tuple[Statement, ...]) -> frozenset[str]:
 
 def _chain(name: str, hook: Hook, entries: list[Entry]) -> Chain:
     rules = [Rule(KNOWN_CONNECTION, Accept(), comment="states")]
-    if hook is Hook.INPUT and any(one.translation and PASSED in one.translation.effects for one in entries):
+    if hook is Hook.INPUT and any(PASSED in rule.effects for one in entries for rule in one.translation):
         rules.append(Rule(TRANSLATED, Accept(), comment="translated"))
-    rules += [rule for one in _decided(entries) if one.translation is None or one.early for rule in one.rules]
+    rules += [rule for one in _decided(entries) if one.early or not one.translation for rule in one.rules]
     return Chain(name, tuple(rules), Base(hook, 0))
 
 
@@ -156,7 +163,7 @@ def _decided(entries: list[Entry]) -> list[Entry]:
 
 
 def _translating(entries: list[Entry]) -> Iterator[Chain]:
-    early = [one.translation for one in entries if one.early and one.translation]
+    early = sorted((rule for one in entries if one.early for rule in one.translation), key=_is_binat)
     late = list(_until_translated(_decided([one for one in entries if not one.early])))
     sources = tuple(rule for rule in early if isinstance(rule.verdict, Snat))
     targets = tuple(rule for rule in (*early, *late) if not isinstance(rule.verdict, Snat))
@@ -166,12 +173,17 @@ def _translating(entries: list[Entry]) -> Iterator[Chain]:
         yield Chain("postrouting", sources, Base(Hook.POSTROUTING, 100, kind=ChainKind.NAT))
 
 
+def _is_binat(rule: Rule) -> bool:
+    """pf asks all redirects before them."""
+    return "binat" in rule.origin.text.split()[:2]
+
+
 def _until_translated(entries: list[Entry]) -> Iterator[Rule]:
     """Up to the last rule that translates; those before it only keep packets from it."""
     last = max((index for index, one in enumerate(entries) if one.translation), default=-1)
     for one in entries[: last + 1]:
         if one.translation:
-            yield one.translation
+            yield from one.translation
             continue
         for rule in one.rules:
             if not isinstance(rule.verdict, Continue):
@@ -201,14 +213,49 @@ def _of_statement(one: Statement, context: Context, inbound: bool, depth: int) -
     elif first in ANCHORS:
         yield from _anchor(one, context, inbound, depth)
     elif first == "antispoof":
-        yield _doubtful(one, Drop(), "addresses of an interface (antispoof)", quick="quick" in str(one).split())
+        if inbound:
+            yield from _antispoof(one)
+    elif first == "ether":
+        if second == "block":
+            yield _doubtful(one, Drop(), "a rule about Ethernet frames", quick=True)
     elif first not in SILENT and not (first == "no" and second == "scrub"):
-        yield _doubtful(one, Unknown(str(one)), f"a statement that is not understood: {one}", quick=True)
+        yield _entry(one, ALWAYS, Unknown(f"a statement that is not understood: {one}"), quick=True)
 
 
-def _doubtful(one: Statement, verdict: Drop | Unknown, reason: str, *, quick: bool) -> Entry:
-    match = Opaque(f"pf {one}", reason)
-    return Entry((Rule(match, verdict, origin=Origin(str(one), one.line)),), quick)
+def _doubtful(one: Statement, verdict: PlainVerdict, reason: str, *, quick: bool) -> Entry:
+    return _entry(one, Opaque(f"pf {one}", reason), verdict, quick=quick)
+
+
+def _entry(one: Statement, match: Match, verdict: PlainVerdict, *, quick: bool) -> Entry:
+    return Entry((Rule(match, verdict, origin=_origin(one)),), quick)
+
+
+def _origin(one: Statement) -> Origin:
+    return Origin(str(one), one.line)
+
+
+def _antispoof(one: Statement) -> Iterator[Entry]:
+    """A shorthand for two rules for each interface."""
+    cursor = Cursor(one.tokens[1:])
+    families: tuple[Match, ...] = ()
+    names: list[str] = []
+    quick = False
+    try:
+        while not cursor.done():
+            word = cursor.take()
+            quick = quick or word == "quick"
+            if word == "log":
+                cursor.parenthesised()
+            elif word == "for":
+                names = cursor.listed(lambda: " ".join(cursor.parenthesised()) or cursor.take())
+            elif word in ("inet", "inet6"):
+                families = (family_test(Family.IPV4 if word == "inet" else Family.IPV6),)
+        matches = [match for name in names for match in spoofed(name, SRC, Field.IIF)]
+    except NotReadError:
+        yield _doubtful(one, Drop(), f"a statement that is not understood: {one}", quick=quick)
+        return
+    for match in matches:
+        yield _entry(one, both(*families, match), Drop(), quick=quick)
 
 
 def _skipped(one: Statement, inbound: bool) -> Iterator[Entry]:
@@ -217,12 +264,12 @@ def _skipped(one: Statement, inbound: bool) -> Iterator[Entry]:
     cursor = Cursor(one.tokens[2:])
     try:
         cursor.expect("on")
-        names = cursor.listed(cursor.take)
-        matches = [interface_match(name, side) for name in names]
+        matches = [interface_match(name, side) for name in cursor.listed(cursor.take)]
     except NotReadError:
+        yield _doubtful(one, Accept(), f"a statement that is not understood: {one}", quick=True)
         return
     for match in matches:
-        yield Entry((Rule(match, Accept(), comment="skipped", origin=Origin(str(one), one.line)),), quick=True)
+        yield _entry(one, match, Accept(), quick=True)
 
 
 def _anchor(one: Statement, context: Context, inbound: bool, depth: int) -> Iterator[Entry]:
@@ -235,10 +282,20 @@ def _anchor(one: Statement, context: Context, inbound: bool, depth: int) -> Iter
     if one.body is None and _is_ours(one):
         return
     if one.body is None or depth > NEST:
-        yield _doubtful(one, Unknown(str(one)), f"rules that were not read: {one}", quick=guard.quick)
+        yield from _unread(one, match, guard.quick)
         return
     inner = [_guarded(entry, match) for entry in _entries(one.body, context, inbound=inbound, depth=depth + 1)]
     yield from [replace(entry, quick=True) for entry in _decided(inner)] if guard.quick else inner
+
+
+def _unread(one: Statement, match: Match, quick: bool) -> Iterator[Entry]:
+    """What an anchor may hold: nat alone says nothing of what passes, redirects come before all filter rules."""
+    kind, reason = one.tokens[0].text, f"rules that were not read: {one}"
+    if kind == "anchor":
+        yield _entry(one, match, Unknown(reason), quick=quick)
+    elif kind != "nat-anchor":
+        rules = (Rule(both(match, Opaque(f"pf {one}", reason)), way, origin=_origin(one)) for way in anywhere())
+        yield Entry((), translation=tuple(rules), early=True)
 
 
 def _is_name(token: Token) -> bool:
@@ -249,8 +306,7 @@ def _guarded(entry: Entry, match: Match) -> Entry:
     def inside(rule: Rule) -> Rule:
         return replace(rule, match=both(match, rule.match))
 
-    translation = entry.translation and inside(entry.translation)
-    return replace(entry, rules=tuple(map(inside, entry.rules)), translation=translation)
+    return replace(entry, rules=tuple(map(inside, entry.rules)), translation=tuple(map(inside, entry.translation)))
 
 
 _BEGINNINGS = frozenset(

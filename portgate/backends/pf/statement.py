@@ -7,12 +7,13 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import DST, SRC, Tables, both, either, family_test
+from portgate.backends.pf.hosts import DST, SRC, Side, Tables, both, either, family_test
+from portgate.backends.pf.pools import FAMILIES, anywhere, pool, pool_words
 from portgate.backends.pf.tokens import Statement
 from portgate.backends.pf.words import FLAG_BITS, SYN_OF_SYN_ACK
 from portgate.core.grouping import word
@@ -38,14 +39,13 @@ from portgate.core.ruleset import (
     Reject,
     Rule,
     SetMark,
-    Snat,
     Test,
     Unknown,
 )
 
 IS_TCP = Test(Field.PROTOCOL, ((TCP, TCP),))
 PASSED = SetMark(Field.MARK, 0xFFFFFFFF, 1)  # a translation that is a decision, too
-HOME = {Family.IPV4: (0x7F000001, 0x7F000001), Family.IPV6: (1, 1)}  # what a redirect to this host leads to
+THERE, BACK = (SRC, DST), (DST, SRC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,16 @@ class Entry:
 
     rules: tuple[Rule, ...]
     quick: bool = False
-    translation: Rule | None = None
+    translation: tuple[Rule, ...] = ()
     early: bool = False
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A rule while it is read."""
+class Draft:
+    """A rule while it is read. `sides` are what its `from` and `to` are about: BACK for the answers to its packets.
+
+    **Shape** `mapped` is what stands after `binat-to`.
+    """
 
     context: Context
     inbound: bool
@@ -88,8 +91,10 @@ class _Draft:
     limit: Limit | None = None
     log: bool = False
     label: str = ""
-    translated: PlainVerdict | None = None
+    targets: tuple[Dnat, ...] = ()
     unknown: str = ""
+    sides: tuple[Side, Side] = THERE
+    mapped: Match | None = None
 
     def doubt(self, what: str, reason: str = "") -> None:
         self.doubts.append(Opaque(f"pf {what}", reason or what))
@@ -100,14 +105,36 @@ class _Draft:
 
 def filter_entry(statement: Statement, context: Context, *, inbound: bool) -> Entry | None:
     """A `pass`, `block` or `match` rule as it is for one direction; None when it is of the other."""
-    cursor = Cursor(statement.tokens)
-    draft = _Draft(context, inbound, str(statement))
-    action = cursor.take()
-    verdict = _verdict(action, cursor, context)
-    _read_parts(cursor, draft)
+    action, verdict, draft = _drafted(statement, Draft(context, inbound, str(statement)))
+    if draft.mapped is not None and inbound:
+        action, verdict, back = _drafted(statement, Draft(context, inbound, str(statement), sides=BACK))
+        draft = map_back(back, draft.mapped)
     if draft.direction not in ("", "in" if inbound else "out"):
         return None
     return _entry(draft, action, verdict, Origin(str(statement), statement.line))
+
+
+def _drafted(statement: Statement, draft: Draft) -> tuple[str, PlainVerdict, Draft]:
+    cursor = Cursor(statement.tokens)
+    action = cursor.take()
+    verdict = _verdict(action, cursor, draft.context)
+    read_parts(cursor, draft)
+    return action, verdict, draft
+
+
+def map_back(draft: Draft, mapped: Match) -> Draft:
+    """The other direction of a `binat`: what arrives for the address that stands for ours, and is led to ours.
+
+    `draft` is the rule, read as BACK.
+    """
+    ours = draft.parts.get("from", ALWAYS)
+    draft.parts["from"] = mapped
+    family = FAMILIES.get(mapped.field) if isinstance(mapped, Test) else None
+    if isinstance(ours, Test) and len(ours.values) == 1 and FAMILIES.get(ours.field, family) is family is not None:
+        draft.targets = (Dnat(family, ours.values[0], None),)
+    else:
+        draft.targets = anywhere(draft.family or family)
+    return draft
 
 
 def _verdict(action: str, cursor: Cursor, context: Context) -> PlainVerdict:
@@ -121,18 +148,18 @@ def _verdict(action: str, cursor: Cursor, context: Context) -> PlainVerdict:
     return Reject(answer.removeprefix("return").removeprefix("-")) if returns else Drop()
 
 
-def _entry(draft: _Draft, action: str, verdict: PlainVerdict, origin: Origin) -> Entry:
+def _entry(draft: Draft, action: str, verdict: PlainVerdict, origin: Origin) -> Entry:
     effects: tuple[Effect, ...] = (Log(),) if draft.log else ()
-    match = _match(draft, stateful=action == "pass" and not draft.stateless)
+    match = match_of(draft, stateful=action == "pass" and not draft.stateless)
 
     def rule(match: Match, verdict: PlainVerdict, *more: Effect) -> Rule:
         return Rule(match, verdict, (*effects, *more), draft.label, origin)
 
     if draft.unknown:
         return Entry((rule(match, Unknown(draft.unknown)),), draft.quick)
-    if isinstance(draft.translated, Dnat) and draft.inbound:
+    if draft.targets and draft.inbound:
         passes = (PASSED,) if action == "pass" else ()
-        translation = rule(match, draft.translated, *passes)
+        translation = tuple(rule(match, target, *passes) for target in draft.targets)
         return Entry((rule(match, verdict),), draft.quick, translation, early=action == "match")
     if draft.limit is not None and action == "pass":
         within = rule(both(match, _within(draft)), verdict)
@@ -140,14 +167,15 @@ def _entry(draft: _Draft, action: str, verdict: PlainVerdict, origin: Origin) ->
     return Entry((rule(match, verdict),), draft.quick)
 
 
-def _match(draft: _Draft, *, stateful: bool) -> Match:
+def match_of(draft: Draft, *, stateful: bool) -> Match:
+    """Everything that the rule tests."""
     order = ("interface", "proto", "from", "sport", "to", "dport", "icmp")
     family = () if draft.family is None else (family_test(draft.family),)
     parts = [draft.parts[name] for name in order if name in draft.parts]
     return both(*family, *parts, *_flags(draft, stateful), *draft.doubts)
 
 
-def _flags(draft: _Draft, stateful: bool) -> tuple[Match, ...]:
+def _flags(draft: Draft, stateful: bool) -> tuple[Match, ...]:
     """A stateful rule takes only what begins a connection: `flags S/SA`, unless it says otherwise."""
     flags = draft.flags or (SYN_OF_SYN_ACK if stateful and not draft.any_flags else None)
     if flags is None:
@@ -161,12 +189,12 @@ def _flags(draft: _Draft, stateful: bool) -> tuple[Match, ...]:
     return (Any((Not(IS_TCP), bits)),)
 
 
-def _within(draft: _Draft) -> Match:
+def _within(draft: Draft) -> Match:
     families = Family if draft.family is None else (draft.family,)
     return either([_rate_limit(draft, draft.limit, family) for family in families] if draft.limit else [])
 
 
-def _rate_limit(draft: _Draft, limit: Limit, family: Family) -> Match:
+def _rate_limit(draft: Draft, limit: Limit, family: Family) -> Match:
     name = f"limit_{word(draft.label or draft.text)}_{limit.amount}_{limit.unit}_{limit.burst}_v{family.value}"
     return RateLimit(SRC[family], limit, name)
 
@@ -174,7 +202,7 @@ def _rate_limit(draft: _Draft, limit: Limit, family: Family) -> Match:
 # ------------------------------------------------------------------ parts, each by the word that begins it
 
 
-def _read_parts(cursor: Cursor, draft: _Draft) -> None:
+def read_parts(cursor: Cursor, draft: Draft) -> None:
     try:
         while not cursor.done():
             _part(cursor, draft)
@@ -182,7 +210,7 @@ def _read_parts(cursor: Cursor, draft: _Draft) -> None:
         draft.doubt_of_rule(f"a rule that is not understood: {draft.text}")
 
 
-def _part(cursor: Cursor, draft: _Draft) -> None:
+def _part(cursor: Cursor, draft: Draft) -> None:
     name = cursor.peek()
     if name in _WORDS:
         cursor.take()
@@ -194,23 +222,23 @@ def _part(cursor: Cursor, draft: _Draft) -> None:
     reader(cursor, draft)
 
 
-def _direction(name: str) -> Callable[[Cursor, _Draft], None]:
-    def read(_: Cursor, draft: _Draft) -> None:
+def _direction(name: str) -> Callable[[Cursor, Draft], None]:
+    def read(_: Cursor, draft: Draft) -> None:
         draft.direction = name
 
     return read
 
 
-def _quick(_: Cursor, draft: _Draft) -> None:
+def _quick(_: Cursor, draft: Draft) -> None:
     draft.quick = True
 
 
-def _log(cursor: Cursor, draft: _Draft) -> None:
+def _log(cursor: Cursor, draft: Draft) -> None:
     draft.log = True
     cursor.parenthesised()
 
 
-def _on(cursor: Cursor, draft: _Draft) -> None:
+def _on(cursor: Cursor, draft: Draft) -> None:
     if cursor.accept("rdomain"):
         draft.doubt(f"rdomain {cursor.take()}", "a routing domain")
         return
@@ -218,35 +246,35 @@ def _on(cursor: Cursor, draft: _Draft) -> None:
     draft.parts["interface"] = either(cursor.listed(lambda: hosts.interface(cursor, side)))
 
 
-def _inet(_: Cursor, draft: _Draft) -> None:
+def _inet(_: Cursor, draft: Draft) -> None:
     draft.family = Family.IPV4
 
 
-def _inet6(_: Cursor, draft: _Draft) -> None:
+def _inet6(_: Cursor, draft: Draft) -> None:
     draft.family = Family.IPV6
 
 
-def _proto(cursor: Cursor, draft: _Draft) -> None:
+def _proto(cursor: Cursor, draft: Draft) -> None:
     draft.parts["proto"] = either(cursor.listed(lambda: hosts.protocol(cursor)))
 
 
-def _from(cursor: Cursor, draft: _Draft) -> None:
+def _from(cursor: Cursor, draft: Draft) -> None:
     if cursor.peek() not in ("port", "os"):
-        draft.parts["from"] = hosts.hosts(cursor, SRC, draft.context.tables)
+        draft.parts["from"] = hosts.hosts(cursor, draft.sides[0], draft.context.tables)
     if cursor.accept("port"):
-        draft.parts["sport"] = hosts.ports(cursor, Field.SPORT)
+        draft.parts["sport"] = hosts.ports(cursor, Field.SPORT if draft.sides is THERE else Field.DPORT)
     if cursor.accept("os"):
         draft.doubt(f"os {cursor.listed(cursor.take)}", "the operating system of the sender")
 
 
-def _to(cursor: Cursor, draft: _Draft) -> None:
+def _to(cursor: Cursor, draft: Draft) -> None:
     if cursor.peek() != "port":
-        draft.parts["to"] = hosts.hosts(cursor, DST, draft.context.tables)
+        draft.parts["to"] = hosts.hosts(cursor, draft.sides[1], draft.context.tables)
     if cursor.accept("port"):
-        draft.parts["dport"] = hosts.ports(cursor, Field.DPORT)
+        draft.parts["dport"] = hosts.ports(cursor, Field.DPORT if draft.sides is THERE else Field.SPORT)
 
 
-def _read_flags(cursor: Cursor, draft: _Draft) -> None:
+def _read_flags(cursor: Cursor, draft: Draft) -> None:
     if cursor.accept("any"):
         draft.any_flags = True
         return
@@ -257,14 +285,14 @@ def _read_flags(cursor: Cursor, draft: _Draft) -> None:
     draft.flags = (sum({FLAG_BITS[one] for one in mask}), sum({FLAG_BITS[one] for one in wanted}))
 
 
-def _icmp(number: int) -> Callable[[Cursor, _Draft], None]:
-    def read(cursor: Cursor, draft: _Draft) -> None:
+def _icmp(number: int) -> Callable[[Cursor, Draft], None]:
+    def read(cursor: Cursor, draft: Draft) -> None:
         draft.parts["icmp"] = both(hosts.of_icmp(number), hosts.icmp_types(cursor, number))
 
     return read
 
 
-def _keep(cursor: Cursor, draft: _Draft) -> None:
+def _keep(cursor: Cursor, draft: Draft) -> None:
     cursor.expect("state")
     words = cursor.parenthesised()
     options = " ".join(words).split(" , ")
@@ -272,7 +300,7 @@ def _keep(cursor: Cursor, draft: _Draft) -> None:
         _state_option(option.split(), draft)
 
 
-def _state_option(words: list[str], draft: _Draft) -> None:
+def _state_option(words: list[str], draft: Draft) -> None:
     match words:
         case ["max-src-conn-rate", amount, "/", seconds]:
             numbers = amount.isdecimal() and seconds.isdecimal()
@@ -284,32 +312,32 @@ def _state_option(words: list[str], draft: _Draft) -> None:
             draft.doubt_of_rule("a limit of states")
 
 
-def _no(cursor: Cursor, draft: _Draft) -> None:
+def _no(cursor: Cursor, draft: Draft) -> None:
     cursor.expect("state")
     draft.stateless = True
 
 
-def _label(cursor: Cursor, draft: _Draft) -> None:
+def _label(cursor: Cursor, draft: Draft) -> None:
     draft.label = draft.label or cursor.take()
 
 
-def _skip_one(cursor: Cursor, _: _Draft) -> None:
+def _skip_one(cursor: Cursor, _: Draft) -> None:
     cursor.listed(cursor.take)
 
 
-def _skip_parenthesised(cursor: Cursor, _: _Draft) -> None:
+def _skip_parenthesised(cursor: Cursor, _: Draft) -> None:
     if not cursor.parenthesised():
         cursor.take()
 
 
-def _set(cursor: Cursor, draft: _Draft) -> None:
+def _set(cursor: Cursor, draft: Draft) -> None:
     if not cursor.parenthesised():
         cursor.accept("prio", "queue", "tos", "delay")
         _skip_parenthesised(cursor, draft)
 
 
-def _doubtful(reason: str) -> Callable[[Cursor, _Draft], None]:
-    def read(cursor: Cursor, draft: _Draft) -> None:
+def _doubtful(reason: str) -> Callable[[Cursor, Draft], None]:
+    def read(cursor: Cursor, draft: Draft) -> None:
         start = cursor.at
         cursor.accept("=", "!=", "<", "<=", ">", ">=")
         cursor.listed(lambda: _value(cursor))
@@ -325,12 +353,21 @@ def _value(cursor: Cursor) -> None:
         cursor.take()
 
 
-def _probability(cursor: Cursor, draft: _Draft) -> None:
+def _probability(cursor: Cursor, draft: Draft) -> None:
     cursor.take()
     draft.doubt_of_rule("probability")
 
 
-def _tagged(cursor: Cursor, draft: _Draft) -> None:
+def _once(_: Cursor, draft: Draft) -> None:
+    draft.doubt_of_rule("a rule that holds once")
+
+
+def _fragment(_: Cursor, draft: Draft) -> None:
+    """Packets are taken for reassembled, as pf does by itself or by `scrub`."""
+    draft.doubts.append(hosts.NEVER)
+
+
+def _tagged(cursor: Cursor, draft: Draft) -> None:
     name = cursor.take()
     if not draft.inbound and name in draft.context.inbound_tags:
         draft.doubts.append(hosts.NEVER)
@@ -338,7 +375,7 @@ def _tagged(cursor: Cursor, draft: _Draft) -> None:
         draft.doubt(f"tagged {name}", f"the tag {name}")
 
 
-def _negated(cursor: Cursor, draft: _Draft) -> None:
+def _negated(cursor: Cursor, draft: Draft) -> None:
     """`! tagged x`, `! received-on em0`."""
     _part(cursor, draft)
     if not draft.doubts:
@@ -346,108 +383,51 @@ def _negated(cursor: Cursor, draft: _Draft) -> None:
     draft.doubts[-1] = Not(draft.doubts[-1])
 
 
-def _route(cursor: Cursor, _: _Draft) -> None:
+def _route(cursor: Cursor, _: Draft) -> None:
     """Where a packet leaves, or its answers; whether it passes does not change."""
     cursor.listed(lambda: _gateway(cursor))
-    while cursor.accept("round-robin", "random", "bitmask", "source-hash", "sticky-address", "least-states"):
-        pass
+    pool_words(cursor)
 
 
 def _gateway(cursor: Cursor) -> None:
-    if not cursor.parenthesised():
+    if cursor.accept("<"):
         cursor.take()
-        while cursor.accept("/", "@"):
-            cursor.take()
+        cursor.expect(">")
+    elif not cursor.parenthesised():
+        cursor.take()
+    while cursor.accept("/", "@"):
+        cursor.take()
 
 
-def _nat_to(cursor: Cursor, draft: _Draft) -> None:
-    start = cursor.at
-    _pool(cursor, draft.family)
-    draft.translated = Snat(" ".join(one.text for one in cursor.tokens[start : cursor.at]))
+def _nat_to(cursor: Cursor, draft: Draft) -> None:
+    """Another source, for packets that leave; whether they do does not change."""
+    pool(cursor, draft.family)
 
 
-def _rdr_to(cursor: Cursor, draft: _Draft) -> None:
-    target = _pool(cursor, draft.family)
-    if target is None:
-        draft.unknown = "rdr-to an address that is not known"
-    else:
-        draft.translated = target
+def _rdr_to(cursor: Cursor, draft: Draft) -> None:
+    draft.targets = pool(cursor, draft.family)
 
 
-def _other_translation(cursor: Cursor, draft: _Draft) -> None:
+def _binat_to(cursor: Cursor, draft: Draft) -> None:
+    draft.mapped = hosts.hosts(cursor, DST, {})
+    pool_words(cursor)
+
+
+def _other_translation(cursor: Cursor, draft: Draft) -> None:
     draft.unknown = f"{cursor.tokens[cursor.at - 1].text} {' '.join(one.text for one in cursor.tokens[cursor.at :])}"
     cursor.at = len(cursor.tokens)
 
 
-def _pool(cursor: Cursor, family: Family | None) -> Dnat | None:
-    """Addresses and ports of a translation; None when they are not one interval each."""
-    target = either(cursor.listed(lambda: hosts.hosts(cursor, DST, {})))
-    port = hosts.target_ports(cursor) if cursor.accept("port") else None
-    words = tuple(_pool_words(cursor))
-    if isinstance(target, Test):
-        family = Family.IPV4 if target.field is Field.DST4 else Family.IPV6
-    if target == ALWAYS or (isinstance(target, Test) and target.values == ((0, target.field.top),)):
-        return Dnat(family, None, port) if "bitmask" in words else None  # no bit of the address changes
-    if family is None or not isinstance(target, Test) or len(target.values) != 1:
-        return None
-    return Dnat(family, None if target.values[0] == HOME[family] else target.values[0], port)
-
-
-def _pool_words(cursor: Cursor) -> Iterator[str]:
-    while word := cursor.accept(*_POOL_WORDS):
-        if cursor.peek()[:2] == "0x":
-            cursor.take()
-        yield word
-
-
-_POOL_WORDS = (
-    "round-robin", "random", "bitmask", "source-hash", "sticky-address", "static-port", "least-states", "endpoint-independent",
-)  # fmt: skip
-_WORDS = frozenset({"all", "fragment", "allow-opts", "once", "divert-reply", ","})
-_PARTS: Mapping[str, Callable[[Cursor, _Draft], None]] = {
+_WORDS = frozenset({"all", "allow-opts", "divert-reply", ","})
+_PARTS: Mapping[str, Callable[[Cursor, Draft], None]] = {
     "in": _direction("in"), "out": _direction("out"), "quick": _quick, "log": _log, "on": _on, "inet": _inet, "inet6": _inet6,
     "proto": _proto, "from": _from, "to": _to, "flags": _read_flags, "icmp-type": _icmp(ICMP),
     "icmp6-type": _icmp(ICMPV6), "keep": _keep, "modulate": _keep, "synproxy": _keep, "no": _no, "label": _label,
-    "ridentifier": _skip_one, "tag": _skip_one, "queue": _skip_parenthesised, "dnpipe": _skip_parenthesised,
+    "once": _once, "fragment": _fragment, "ridentifier": _skip_one, "tracker": _skip_one, "tag": _skip_one, "queue": _skip_parenthesised, "dnpipe": _skip_parenthesised,
     "dnqueue": _skip_parenthesised, "scrub": _skip_parenthesised, "set": _set, "rtable": _skip_one,
     "user": _doubtful("user"), "group": _doubtful("group"), "tos": _doubtful("tos"), "prio": _doubtful("prio"),
     "received-on": _doubtful("received-on"), "max-pkt-rate": _doubtful("max-pkt-rate"),
     "probability": _probability, "tagged": _tagged, "!": _negated, "route-to": _route, "reply-to": _route,
-    "dup-to": _route, "nat-to": _nat_to, "rdr-to": _rdr_to, "binat-to": _other_translation,
+    "dup-to": _route, "nat-to": _nat_to, "rdr-to": _rdr_to, "binat-to": _binat_to,
     "af-to": _other_translation, "divert-to": _other_translation, "divert-packet": _other_translation,
 }  # fmt: skip
-
-
-# ------------------------------------------------------------------ translations before filtering
-
-
-def translation_entry(statement: Statement, context: Context) -> Entry:
-    """`rdr`, `no rdr`, `nat` and `binat` of FreeBSD and macOS."""
-    cursor = Cursor(statement.tokens)
-    draft = _Draft(context, inbound=True, text=str(statement))
-    refused = bool(cursor.accept("no"))
-    kind = cursor.take()
-    passes = bool(cursor.accept("pass"))
-    end = next((index for index, one in enumerate(statement.tokens) if one.text == "->"), len(statement.tokens))
-    head = Cursor(statement.tokens[:end])
-    head.at = cursor.at
-    _read_parts(head, draft)
-    cursor.at = end
-    verdict = _translation_verdict(kind, refused, cursor, draft.family)
-    effects: tuple[Effect, ...] = (*([Log()] if draft.log else []), *([PASSED] if passes else []))
-    rule = Rule(_match(draft, stateful=False), verdict, effects, draft.label, Origin(str(statement), statement.line))
-    return Entry((), translation=rule, early=True)
-
-
-def _translation_verdict(kind: str, refused: bool, cursor: Cursor, family: Family | None) -> PlainVerdict:
-    text = " ".join(one.text for one in cursor.tokens)
-    if kind == "nat":
-        return Accept() if refused else Snat(text)
-    if refused:
-        return Accept()
-    try:
-        cursor.expect("->")
-        target = _pool(cursor, family) if kind == "rdr" else None
-    except NotReadError:
-        target = None
-    return target or Unknown(text)
