@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -38,9 +40,11 @@ from portgate.engine import (
 if TYPE_CHECKING:
     from portgate.apply.history import Generation
     from portgate.apply.journal import Entry
-    from portgate.apply.record import Record
+    from portgate.apply.record import Kept, Record
     from portgate.apply.state import State
     from portgate.core import sessions
+    from portgate.core.openings import Opening, Timed
+    from portgate.core.ruleset import Ruleset
 
 DEFAULT_WINDOW = 60.0
 """Seconds for a confirmation after an apply over SSH."""
@@ -75,6 +79,17 @@ class Applied:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done beside making a policy true.
+
+    **Shape** `timed`: what becomes of what is opened for a time; `meanwhile` is entered before the load, and left behind its proof.
+    """
+
+    timed: Timed | None = None
+    meanwhile: AbstractContextManager[None] = field(default_factory=nullcontext)
+
+
 Consent = Callable[[Planned], bool]
 """Asked between the plan and the load, whether to go on."""
 
@@ -103,7 +118,7 @@ def apply(
             if latest.still_holds(_absolute(path), day, generation, _content):
                 return Applied(latest.policy, backend.name, changed=False, warnings=told)
         opened.require_room()
-        done = _apply(load(_absolute(path), today), backend, session, opened, today, consent, terms)
+        done = transact(load(_absolute(path), today), backend, session, opened, today, consent, terms)
     return done and replace(done, warnings=(*told, *done.warnings))
 
 
@@ -118,7 +133,7 @@ def _content(path: str) -> bytes | None:
         return None
 
 
-def _apply(
+def transact(
     file: PolicyFile,
     backend: Backend,
     session: Session,
@@ -126,13 +141,17 @@ def _apply(
     today: date,
     consent: Consent | None,
     terms: Terms,
+    change: Change = Change(),
 ) -> Applied | None:
+    """What every change of the host's rules has in common. Who calls it holds the lock."""
     from portgate.apply import finish, history, journal, record, transaction
+    from portgate.core.openings import Timed, kept
 
-    desired = rules_for(backend, file, today)
+    policy_rules = rules_for(backend, file, today)
     before = transaction.observe(session, backend)
+    desired = kept(policy_rules, before.ruleset, change.timed or Timed())
     if consent is not None:
-        planned = plan(see(), file, backend, today)
+        planned = plan(see(), file, backend, today, change.timed)
         require_way_back(planned.plan.objections, file, terms.overrides)
         if not planned.plan.empty and not consent(planned):
             return None
@@ -145,10 +164,16 @@ def _apply(
         if file.policy.management or connection:
             doubts.extend(require_way_back(lockouts(see(), file, desired, today), file, terms.overrides))
         return history.made(
-            file.policy, file.contents, backend, desired, str(connection or ""), terms.message, persist=terms.persist
+            file.policy,
+            file.contents,
+            backend,
+            policy_rules,
+            str(connection or ""),
+            terms.message,
+            persist=terms.persist,
         )
 
-    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today)
+    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today, _for_restart(desired))
     window = _window(terms, connection)
     steps = journal.Journal(
         opened,
@@ -158,7 +183,8 @@ def _apply(
         remembered,
         _arm,
     )
-    after = transaction.run(session, backend, before, desired, proof(backend, desired), steps)
+    with change.meanwhile:
+        after = transaction.run(session, backend, before, desired, proof(backend, desired), steps)
     changed = after is not before
     if changed and window is None:
         doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
@@ -166,6 +192,14 @@ def _apply(
         doubts.extend(_remembered(partial(record.save, opened, remembered(after.generation))))
     warnings = (*file.warnings, *doubts, *shortfalls_here(file))
     return Applied(file.policy.name, backend.name, changed, window if changed else None, warnings, file.sources)
+
+
+def _for_restart(desired: Ruleset) -> tuple[Kept, ...]:
+    from portgate.apply.record import Kept
+    from portgate.core.openings import entries
+
+    now = int(time.time())
+    return tuple(Kept(where, key, name, now + seconds) for where, key, name, seconds in entries(desired))
 
 
 def _own_session() -> sessions.Session | None:
@@ -228,7 +262,7 @@ def rollback(
         file = load(found.files[0][0], today, partial(_kept, contents))
         backend = backends.get(found.backend)
         terms = replace(terms, message=terms.message or f"rollback to revision {found.revision}")
-        done = _apply(file, backend, backend.session(), opened, today, consent, terms)
+        done = transact(file, backend, backend.session(), opened, today, consent, terms)
     return done and replace(done, warnings=(*told, *done.warnings))
 
 
@@ -266,7 +300,7 @@ class Status:
     **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
     this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
     was undone since, with the reason; `boot` says what the machine
-    starts with, "" where that is not known; `notes` tell of one that was cut off.
+    starts with, "" where that is not known; `openings` are what is open for a time; `notes` tell of one that was cut off.
     """
 
     backend: str
@@ -276,11 +310,12 @@ class Status:
     waiting: Entry | None = None
     undone: tuple[str, str] | None = None
     boot: str = ""
+    openings: tuple[Opening, ...] = ()
     notes: tuple[Diagnostic, ...] = ()
 
 
 def status(backend_name: str = "auto") -> Status:
-    """Quick when nothing has changed since the last apply: no rule is read then. What was cut off is finished or undone."""
+    """Quick when nothing has changed since the last apply and nothing is opened for a time: no rule is read then. What was cut off is finished or undone."""
     from portgate.apply import boot, finish, record, state
 
     backend = choose_backend(backend_name)
@@ -290,15 +325,22 @@ def status(backend_name: str = "auto") -> Status:
         undone = finish.undone(opened) if opened else None
         starts = boot.told(opened) if opened else ""
     session = backend.session()
-    if latest is not None and latest.backend == backend.name and latest.matches_host(session.generation()):
-        return Status(backend.name, latest, True, True, waiting, undone, starts, notes)
-    owned = backend.parse(session.read()).owned().containers
-    return Status(backend.name, latest, bool(owned), False, waiting, undone, starts, notes)
+    untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
+    if latest is not None and untouched and not latest.openings:
+        return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
+    from portgate.core.openings import openings
+
+    rules = backend.parse((session.read_own(),))
+    loaded = bool(rules.owned().containers)
+    return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, openings(rules), notes)
 
 
 def status_of_capture(path: str, backend_name: str = "auto") -> Status:
     """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
     capture = saved_capture(path)
     backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
-    owned = backend.parse(capture.of_kind(*backend.reading_kinds)).owned().containers
-    return Status(backend.name, None, loaded=bool(owned), untouched=False)
+    from portgate.core.openings import openings
+
+    rules = backend.parse(capture.of_kind(*backend.reading_kinds))
+    loaded = bool(rules.owned().containers)
+    return Status(backend.name, None, loaded=loaded, untouched=False, openings=openings(rules))

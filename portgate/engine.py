@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portgate.core.audit import Audit, Finding, Situation
     from portgate.core.facts import Facts
     from portgate.core.listener import Sockets
+    from portgate.core.openings import Timed
     from portgate.core.packets import Packet
     from portgate.core.plan import Plan
     from portgate.core.policy import Policy
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from portgate.language import Loaded
 
 MAX_FILE_BYTES = 256 << 20
+PATIENCE = 60  # seconds in which rules are loaded and read back
 
 
 # ------------------------------------------------------------------ files
@@ -250,9 +252,16 @@ def blind_spots(seen: Seen) -> tuple[Diagnostic, ...]:
 def audit(seen: Seen, file: PolicyFile | None, today: date) -> Audit:
     """Every listener and every finding; with a policy also where the host and the policy disagree."""
     from portgate.core.audit import audit as audited
-    from portgate.core.compile import compile as compiled
 
-    return audited(_situation(seen, file, today, compiled(file.policy, today) if file else None))
+    return audited(_situation(seen, file, today, wanted(seen, file, today) if file else None))
+
+
+def wanted(seen: Seen, file: PolicyFile, today: date) -> Ruleset:
+    """What a host should have: the rules of a policy, and what is opened for a time."""
+    from portgate.core.compile import compile as compiled
+    from portgate.core.openings import kept
+
+    return kept(compiled(file.policy, today), seen.rules)
 
 
 def shortfalls(seen: Seen, file: PolicyFile) -> tuple[Diagnostic, ...]:
@@ -288,11 +297,13 @@ def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Rulese
 
 
 def verify(seen: Seen, file: PolicyFile, today: date) -> tuple[Difference, ...]:
-    """Every packet of a new connection that the host treats otherwise than the policy; () is a proof."""
-    from portgate.core.compile import compile as compiled
+    """Every packet of a new connection that the host treats otherwise than the policy; () is a proof.
+
+    What is opened for a time counts as wanted.
+    """
     from portgate.core.verify import against_policy
 
-    return against_policy(compiled(file.policy, today), seen.rules, seen.host)
+    return against_policy(wanted(seen, file, today), seen.rules, seen.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +374,12 @@ class Planned:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date) -> Planned:
-    """What applying the policy to this host would change."""
+def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Timed | None = None) -> Planned:
+    """What applying the policy to this host would change, and what would become of what is opened for a time."""
     from portgate.core import plan as planning
+    from portgate.core.openings import Timed, kept
 
-    desired = rules_for(backend, file, today)
+    desired = kept(rules_for(backend, file, today), seen.rules, timed or Timed())
     situation = _situation(seen, file, today, desired)
     artifact = backend.transaction(seen.rules, desired)
     if artifact is not None:
@@ -424,17 +436,26 @@ def _check_own_output(backend: Backend, desired: Ruleset) -> None:
 
 
 def proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagnostic, ...]]:
-    """Whether rules that were read mean the desired ones: by their structure, and where that differs by the engine."""
+    """Whether rules that were read mean the desired ones: by their structure, and where that differs by the engine.
+
+    Of what is opened for a time only that matters that should be open for longer than reading takes.
+    """
+
+    from portgate.core.openings import lost, timeless
+
+    always = timeless(desired)
 
     def prove(observed: Ruleset) -> tuple[Diagnostic, ...]:
-        if backend.transaction(observed, desired) is None:
+        if gone := lost(desired, observed, PATIENCE):
+            return tuple(Diagnostic("PG525", f"{one} should be open for {one.seconds} seconds") for one in gone)
+        if backend.transaction(timeless(observed), always) is None:
             return ()
         from portgate.core.verify import differences, equivalent
 
-        ours = observed.owned()
-        if equivalent(desired, ours):
+        ours = timeless(observed.owned())
+        if equivalent(always, ours):
             return ()
-        found = differences(desired, ours, known={}, most_cubes=1)
+        found = differences(always, ours, known={}, most_cubes=1)
         shown = [f"{one.packet}: {one.before.fate} is wanted, {one.after.fate} is loaded" for one in found]
         return tuple(
             Diagnostic("PG525", text) for text in shown or ["they differ in what can't be decided for a packet"]

@@ -29,7 +29,8 @@ LAYERS = {
     "sandbox": "core language backends sockets linux_facts host apply engine report",
     "promises": "core language engine",
     "changes": "core language backends sockets host apply engine",
-    "cli": "core language backends sockets host apply engine changes promises sandbox report",
+    "ports": "core language backends apply engine changes",
+    "cli": "core language backends sockets host apply engine changes ports promises sandbox report",
     "__main__": "cli",
 }
 

@@ -2,7 +2,8 @@
 
 Theory
     The service loads two files, one after the other. The first closes everything but the management; the second replaces it by
-    the policy's rules, in one transaction. If the second can't be loaded, the first stays: closed, yet reachable.
+    the policy's rules, in one transaction. If the second can't be loaded, the first stays: closed, yet reachable. What is
+    opened for a time is added behind them, for as long as it has left by the clock of the machine.
 
 Facts
     What must be there before a network is goes before network-pre.target and wants it (systemd.special(7)). The services
@@ -13,14 +14,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from portgate.apply import history
 from portgate.apply.history import Generation
+from portgate.apply.record import Kept
 from portgate.apply.state import State
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
-RULES, CLOSED = "boot.nft", "closed.nft"
+RULES, CLOSED, OPENED = "boot.nft", "closed.nft", "opened.sh"
 _UNIT = """\
 # Made by portgate; `portgate apply` writes it anew.
 [Unit]
@@ -38,6 +42,7 @@ RemainAfterExit=yes
 Environment=TZ=UTC
 ExecStart={nft} -f {directory}/{closed}
 ExecStart={nft} -f {directory}/{rules}
+ExecStart=-/bin/sh {directory}/{opened}
 
 [Install]
 WantedBy=sysinit.target
@@ -56,7 +61,17 @@ depend() {{
 start() {{
     ebegin "Loading the rules of portgate"
     TZ=UTC {nft} -f {directory}/{closed} && TZ=UTC {nft} -f {directory}/{rules}
-    eend $?
+    eend $? && /bin/sh {directory}/{opened}
+}}
+"""
+
+
+_OPENING = """\
+# Made by portgate: what was opened for a time is opened again, for as long as it has left.
+now=$(date +%s)
+open() {{  # SET KEY NAME UNTIL
+    [ "$now" -ge {since} ] && [ "$now" -lt "$4" ] || return 0  # a clock that is behind proves nothing
+    {nft} "add element inet portgate $1 {{ $2 timeout $(($4 - now))s comment \\"$3\\" }}"
 }}
 """
 
@@ -76,9 +91,10 @@ def in_machine() -> bool:
         return False
 
 
-def install(state: State, generation: Generation, top: Path) -> tuple[Diagnostic, ...]:
+def install(state: State, generation: Generation, openings: Sequence[Kept], top: Path) -> tuple[Diagnostic, ...]:
     """Makes a generation what the machine starts with. What could not be written, as warnings."""
     try:
+        state.write(OPENED, _script(openings).encode())
         state.write(CLOSED, generation.closed.encode(errors="surrogateescape"))
         state.write(RULES, generation.artifact.encode(errors="surrogateescape"))
         services = _install_services(state.path.resolve(), top)
@@ -91,9 +107,21 @@ def install(state: State, generation: Generation, top: Path) -> tuple[Diagnostic
     return ()
 
 
+def _script(openings: Sequence[Kept]) -> str:
+    """The words of an opening are numbers, addresses and a name of plain letters, so they can be quoted."""
+    if not openings:
+        return ""
+    calls = (f"open {one.set} '{one.key}' '{one.name}' {one.until}\n" for one in openings)
+    return _OPENING.format(since=int(time.time()), nft=_nft()) + "".join(calls)
+
+
+def _nft() -> str:
+    return shutil.which("nft") or "/usr/sbin/nft"
+
+
 def _install_services(directory: Path, top: Path) -> int:
     """**Shape** how many systems of starting services the machine has."""
-    names = {"directory": directory, "nft": shutil.which("nft") or "/usr/sbin/nft", "rules": RULES, "closed": CLOSED}
+    names = {"directory": directory, "nft": _nft(), "rules": RULES, "closed": CLOSED, "opened": OPENED}
     units, scripts, found = top / "etc/systemd/system", top / "etc/init.d", 0
     if units.is_dir():
         _write(units / "portgate.service", _UNIT.format(**names), 0o644)

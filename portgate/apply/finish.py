@@ -13,6 +13,7 @@ from dataclasses import replace
 from portgate import backends
 from portgate.apply import boot, history, journal, lock, record
 from portgate.apply.journal import Entry, Phase
+from portgate.apply.record import Record
 from portgate.apply.state import State
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -88,7 +89,7 @@ def confirm(state: State, entry: Entry) -> tuple[Diagnostic, ...]:
         entry = replace(entry, phase=Phase.CONFIRMED)
         journal.save(state, entry)
     history.confirm(state)
-    warnings = _start_with_latest(state)
+    warnings = _start_with_latest(state, entry.record)
     if entry.record is not None:
         record.save(state, entry.record)
     state.remove(UNDONE)
@@ -96,10 +97,12 @@ def confirm(state: State, entry: Entry) -> tuple[Diagnostic, ...]:
     return warnings
 
 
-def _start_with_latest(state: State) -> tuple[Diagnostic, ...]:
+def _start_with_latest(state: State, latest_record: Record | None) -> tuple[Diagnostic, ...]:
     latest = next(history.generations(state), None)
     top = boot.root()
-    return boot.install(state, latest, top) if latest and latest.closed and top else ()
+    if latest is None or not latest.closed or top is None:
+        return ()
+    return boot.install(state, latest, latest_record.openings if latest_record else (), top)
 
 
 def confirm_from(state: State, session: str, *, same_session: bool) -> tuple[Entry, tuple[Diagnostic, ...]]:
@@ -120,11 +123,12 @@ def undo(state: State, entry: Entry, why: str) -> None:
 
     From the first line on it can't be confirmed any more, for which a full disk is no reason to keep the new rules.
     """
-    snapshot = journal.snapshot(state, entry)
+    snapshot = journal.snapshot(state)
     with suppress(PortgateError):
         journal.save(state, replace(entry, phase=Phase.UNDOING))
     if snapshot is not None:
-        backends.get(entry.backend).session().load(snapshot)
+        backend = backends.get(entry.backend)
+        backend.session().load(journal.undoing(backend, snapshot, entry))
     journal.remove(state)
     remember_undone(state, entry, why)
 

@@ -26,7 +26,7 @@ from portgate import backends
 from portgate.apply import boot, finish, journal, lock, record, state
 from portgate.apply.journal import Entry, Phase
 from portgate.backends import Session
-from portgate.core.capture import Artifact
+from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 READY = "guard"
@@ -86,10 +86,11 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(one, signal.SIG_IGN)
     with state.opened(Path(directory)) as opened:
         entry = journal.current(opened)
-        snapshot = None if entry is None else journal.snapshot(opened, entry)
+        snapshot = journal.snapshot(opened)
         if entry is None or entry.id != name or snapshot is None:
             return 1
         session = backends.get(entry.backend).session()
+        journal.undoing(backends.get(entry.backend), snapshot, entry)  # it can, and all that it needs for it is loaded
         os.chdir("/")
         opened.write(READY, name.encode())
         watch(opened, entry, session, snapshot)
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def watch(
-    opened: state.State, entry: Entry, session: Session, snapshot: Artifact, sleep: Callable[[float], None] = time.sleep
+    opened: state.State, entry: Entry, session: Session, snapshot: Reading, sleep: Callable[[float], None] = time.sleep
 ) -> None:
     """Waits for the deadline, or for the confirmation; then restores, until that succeeds or makes no sense any more."""
     while is_on_duty(opened, entry) and (entry.left or 0) > 0:
@@ -117,7 +118,7 @@ def is_on_duty(opened: state.State, entry: Entry) -> bool:
     return found is not None and found.id == entry.id and found.phase is not Phase.CONFIRMED
 
 
-def _restored(opened: state.State, entry: Entry, session: Session, snapshot: Artifact) -> bool:
+def _restored(opened: state.State, entry: Entry, session: Session, snapshot: Reading) -> bool:
     try:
         with lock.exclusive(opened, _nobody, _LOCK_PATIENCE):
             return not is_on_duty(opened, entry) or _restore(opened, entry, session, snapshot)
@@ -125,11 +126,11 @@ def _restored(opened: state.State, entry: Entry, session: Session, snapshot: Art
         return _restore(opened, entry, session, snapshot)
 
 
-def _restore(opened: state.State, entry: Entry, session: Session, snapshot: Artifact) -> bool:
+def _restore(opened: state.State, entry: Entry, session: Session, snapshot: Reading) -> bool:
     if entry.host != record.host_identity():
         return True
     try:
-        session.load(snapshot)
+        session.load(journal.undoing(backends.get(entry.backend), snapshot, entry))
     except PortgateError:
         return False
     with suppress(PortgateError):  # the old rules are in force; who reads the journal next undoes it once more

@@ -26,7 +26,8 @@ from portgate.apply import history
 from portgate.apply.history import Generation
 from portgate.apply.record import Record, host_identity, record_of
 from portgate.apply.state import State
-from portgate.core.capture import Artifact
+from portgate.backends import Backend
+from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 FILE, SNAPSHOT = "journal", "snapshot"
@@ -48,7 +49,8 @@ class Entry:
     """An apply that is not finished.
 
     **Shape** `host` as in `Record`; `session` is the SSH session that it was started from, "" for none; `record` is
-    what will be remembered, from PROVEN on. **Units** `deadline` in seconds of `now`, None where nobody need confirm.
+    what will be remembered, from PROVEN on. **Units** `deadline` in seconds of `now`, None where nobody need confirm;
+    so `began`, when the snapshot was read.
     """
 
     id: str
@@ -59,6 +61,12 @@ class Entry:
     deadline: float | None = None
     phase: Phase = Phase.PLANNED
     record: Record | None = None
+    began: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the snapshot was read."""
+        return 0 if self.began is None else max(0, now() - self.began)
 
     @property
     def left(self) -> float | None:
@@ -75,8 +83,8 @@ def now() -> float:
 class Steps(Protocol):
     """What is told of a transaction's steps. Each may raise, which ends the transaction with the old rules."""
 
-    def begin(self, snapshot: Artifact) -> None:
-        """Something will be loaded; the snapshot undoes it."""
+    def begin(self, snapshot: Reading) -> None:
+        """Something will be loaded; the snapshot is what of ours was there."""
 
     def loaded(self) -> None:
         """The new rules are in force."""
@@ -118,7 +126,7 @@ class Journal:
     def entry(self) -> Entry:
         return self._entry
 
-    def begin(self, snapshot: Artifact) -> None:
+    def begin(self, snapshot: Reading) -> None:
         """Errors: also what `prepare` and `arm` raise."""
         history.prepare(self._state, self._prepare())
         self._state.write(SNAPSHOT, snapshot.text.encode(errors="surrogateescape"))
@@ -147,7 +155,7 @@ class Journal:
 
 def new(policy: str, backend: str, session: str) -> Entry:
     """Of an apply on this host that is about to begin."""
-    return Entry(os.urandom(8).hex(), policy, backend, host_identity(), session)
+    return Entry(os.urandom(8).hex(), policy, backend, host_identity(), session, began=now())
 
 
 def save(state: State, entry: Entry) -> None:
@@ -161,10 +169,15 @@ def current(state: State) -> Entry | None:
     return None if content is None else _entry(content)
 
 
-def snapshot(state: State, entry: Entry) -> Artifact | None:
-    """What undoes it; None when nothing was begun."""
+def snapshot(state: State) -> Reading | None:
+    """What of ours was there before; None when nothing was begun."""
     content = state.read(SNAPSHOT, limit=None)
-    return None if content is None else Artifact(entry.backend, content.decode(errors="surrogateescape"))
+    return None if content is None else Reading(SNAPSHOT, content.decode(errors="surrogateescape"), "the journal")
+
+
+def undoing(backend: Backend, snapshot: Reading, entry: Entry) -> Artifact:
+    """What brings the old rules back, in which what is opened for a time has gone on to expire."""
+    return backend.restoring(snapshot, entry.age)
 
 
 def remove(state: State) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from portgate import __version__
 from portgate.apply.state import State
@@ -26,11 +26,24 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, Linux 5.14
 
 
+class Kept(NamedTuple):
+    """What is opened for a time, to be opened again after a new start of the machine.
+
+    **Shape** `key` is an element of the set, as nft writes it, without names. **Units** `until` in seconds since 1970.
+    """
+
+    set: str
+    key: str
+    name: str
+    until: int
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One apply. **Shape** `files` are (path, SHA-256) with the main one first; `day` and `time` are ISO 8601.
 
-    `host` names this boot and network namespace, None where the system can't tell; `generation` is the session's.
+    `host` names this boot and network namespace, None where the system can't tell; `generation` is the session's;
+    `openings` are what was open for a time.
     """
 
     policy: str
@@ -41,6 +54,7 @@ class Record:
     generation: str | None
     host: str | None
     version: str = __version__
+    openings: tuple[Kept, ...] = ()
 
     def still_holds(self, main: str, day: str, generation: str | None, read: Callable[[str], bytes | None]) -> bool:
         """Whether applying the policy in `main` again would change nothing. `read` gives a file's content.
@@ -60,11 +74,18 @@ class Record:
         return known and (self.generation, self.host) == (generation, host_identity())
 
 
-def made(policy: str, contents: Mapping[str, bytes], backend: str, today: date, generation: str | None) -> Record:
+def made(
+    policy: str,
+    contents: Mapping[str, bytes],
+    backend: str,
+    today: date,
+    openings: tuple[Kept, ...],
+    generation: str | None,
+) -> Record:
     """The record of an apply that happens now. **Shape** `contents` are the policy's files, by path."""
     files = tuple((path, digest(content)) for path, content in contents.items())
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(policy, files, today.isoformat(), now, backend, generation, host_identity())
+    return Record(policy, files, today.isoformat(), now, backend, generation, host_identity(), openings=openings)
 
 
 def digest(content: bytes | None) -> str:
@@ -111,4 +132,6 @@ def last(state: State) -> Record | None:
 
 def record_of(fields: dict[str, Any]) -> Record:
     """From what `asdict` made of it. Errors: TypeError, ValueError, KeyError."""
-    return Record(**{**fields, "files": tuple((path, known) for path, known in fields["files"])})
+    openings = tuple(Kept(*one) for one in fields.get("openings", ()))
+    files = tuple((path, known) for path, known in fields["files"])
+    return Record(**{**fields, "files": files, "openings": openings})

@@ -66,7 +66,7 @@ def _load(
     snapshot = backend.restoring(before.reading)
     loading = proven = False
     try:
-        steps.begin(snapshot)
+        steps.begin(before.reading)
         loading = True
         session.load(artifact)
         steps.loaded()

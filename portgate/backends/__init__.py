@@ -81,8 +81,11 @@ class Backend(Protocol):
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
         """The smallest native text that turns what is ours in `observed` into `desired`; None when there is nothing to do."""
 
-    def restoring(self, own: Reading) -> Artifact:
-        """What makes ours again as `Session.read_own` found it, to the counter, also when it was nothing."""
+    def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
+        """What makes ours again as `Session.read_own` found it, to the counter, also when it was nothing.
+
+        **Units** `elapsed` in seconds since it was read, which what expires has less left.
+        """
 
     def words(self, rule: Rule) -> str:
         """A rule as this backend writes it. Rules of ours with the same words are the same rule."""

@@ -31,6 +31,8 @@ COMMANDS = {
     "compile": "policy.compile_policy",
     "plan": "change.plan",
     "apply": "change.apply",
+    "open": "ports.open_port",
+    "close": "ports.close_port",
     "confirm": "generations.confirm",
     "rollback": "generations.rollback",
     "history": "generations.history",

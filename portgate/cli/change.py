@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from math import ceil
@@ -129,9 +129,7 @@ def apply(
     from portgate import changes
 
     if dry_run:
-        planned = _planned(policy, None, backend)
-        _show(planned, output_format, native=False)
-        return 0 if planned.plan.empty else 1
+        return show_only(_planned(policy, None, backend), output_format)
     terms = changes.Terms(overrides, window, message, persist)
     return carry_out(
         lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
@@ -140,8 +138,20 @@ def apply(
     )
 
 
-def carry_out(run: Callable[[Consent | None], Applied | None], *, yes: bool, output_format: str) -> int:
-    """Runs an apply with or without asking, and tells what came of it. `run` gets whom to ask."""
+def show_only(planned: Planned, output_format: str) -> int:
+    """A dry run: the plan, and the exit code that it has."""
+    _show(planned, output_format, native=False)
+    return 0 if planned.plan.empty else 1
+
+
+def carry_out(
+    run: Callable[[Consent | None], Applied | None],
+    *,
+    yes: bool,
+    output_format: str,
+    more: Callable[[], Mapping[str, object]] | None = None,
+) -> int:
+    """Runs an apply with or without asking, and tells what came of it. `run` gets whom to ask; `more` is told in JSON, too."""
     if not yes and (output_format == "json" or not sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
     told: list[Diagnostic] = []
@@ -161,13 +171,15 @@ def carry_out(run: Callable[[Consent | None], Applied | None], *, yes: bool, out
     complain([one for one in done.warnings if one not in told], done.sources)
     if output_format == "json":
         confirm = None if done.confirm is None else ceil(done.confirm)
-        say_json({"policy": done.policy, "backend": done.backend, "changed": done.changed, "confirm": confirm})
+        common = {"policy": done.policy, "backend": done.backend, "changed": done.changed, "confirm": confirm}
+        say_json({**common, **(more or dict)()})
     else:
-        say(_outcome(done))
+        say(outcome(done))
     return 0
 
 
-def _outcome(done: Applied) -> Iterable[str]:
+def outcome(done: Applied) -> Iterable[str]:
+    """What an apply did, in words."""
     what = "is in force" if done.changed else "is in force already, nothing changed"
     yield f"{done.policy} {what} ({done.backend})"
     if done.confirm is not None:

@@ -10,7 +10,7 @@ import click
 
 from portgate.cli.options import backend_option, format_option, host_option
 from portgate.cli.output import complain, complain_of_host, say, say_json, say_table, write
-from portgate.report.text import escape
+from portgate.report.text import duration, escape
 
 if TYPE_CHECKING:
     from portgate.apply.journal import Entry
@@ -107,6 +107,8 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.undone:
         yield "undone", f"{status.undone[0]}: {status.undone[1]}"
     yield "rules", _rules_text(status)
+    for one in status.openings:
+        yield "opened", f"{one}, {duration(one.seconds)} left"
     if status.boot:
         yield "at start", status.boot
 
@@ -134,6 +136,7 @@ def _status_fields(status: Status) -> dict[str, object]:
         "files": [path for path, _ in record.files] if record else [],
         "applied": record and record.time,
         "waiting": status.waiting and _trial_fields(status.waiting),
+        "openings": [{"port": str(one), "seconds": one.seconds, "name": one.name} for one in status.openings],
         "boot": status.boot or None,
         "undone": status.undone and {"policy": status.undone[0], "why": status.undone[1]},
     }

@@ -11,22 +11,24 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
 
+from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.compile import compile as compiled
 from portgate.core.compile import unconditional
 from portgate.core.decision import Diagram, evaluate
 from portgate.core.named import packets_of
 from portgate.core.net import ICMP, ICMPV6, Family
-from portgate.core.packets import CT_STATE, TCP_FLAGS, Packet, witness
+from portgate.core.packets import CT_STATE, DST, TCP_FLAGS, Packet, witness
 from portgate.core.policy import Expectation, Grant, Outcome, Peer, Policy, Traffic
 from portgate.core.provenance import grant_of
 from portgate.core.ruleset import Field, Ruleset
 from portgate.core.semantics import NEW_CONNECTION, Analysis, Answer, Fate, answer_of
 from portgate.core.trace import decide, trace
+from portgate.core.verify import likely
 
 MOST = 10  # counterexamples to one expectation; more would hide the first
 
@@ -60,9 +62,15 @@ def check(policy: Policy, today: date) -> tuple[Result, ...]:
     """Every expectation of a policy, in order."""
     if not policy.expectations:
         return ()
-    rules = compiled(policy, today)
-    worlds = [_World(policy, rules, family) for family in Family]
-    return tuple(Result(one, _distinct(worlds, one)) for one in policy.expectations)
+    return results(policy, compiled(policy, today), policy.expectations)
+
+
+def results(
+    policy: Policy, rules: Ruleset, expectations: Sequence[Expectation], host: Host = ANY_HOST
+) -> tuple[Result, ...]:
+    """Some expectations, under any rules: those of the policy, or all of a host among which they are."""
+    worlds = [_World(policy, rules, family, host) for family in Family]
+    return tuple(Result(one, _distinct(worlds, one)) for one in expectations)
 
 
 def _distinct(worlds: list[_World], expectation: Expectation) -> tuple[Counterexample, ...]:
@@ -93,16 +101,18 @@ def _blamed(grants: Mapping[str, Grant], rules: Ruleset, packet: Packet, answer:
 class _World:
     """The packets of one family, and what the rules of a policy do to them."""
 
-    def __init__(self, policy: Policy, rules: Ruleset, family: Family) -> None:
+    def __init__(self, policy: Policy, rules: Ruleset, family: Family, host: Host) -> None:
         self._rules = rules
         self._grants = _by_id(policy)
         self._family = family
-        analysis = Analysis(family)
+        self._likely = likely(host)
+        analysis = Analysis(family, host)
         self._space = analysis.space
         self._answers = analysis.settle(analysis.inbound(rules, places=True))
         needed = self._where(analysis.settle(analysis.inbound(unconditional())), OPEN)
         apart = self._space.either(needed, self._impossible(policy))
-        self._judged = self._space.negation(apart)
+        here = self._space.test(DST, host.own(family), family.top, self._space.true, self._space.false)
+        self._judged = self._space.both(here, self._space.negation(apart))
 
     def _impossible(self, policy: Policy) -> Diagram:
         """ICMP of the other family, and packets to the machines behind this host as if they were this host."""
@@ -116,7 +126,7 @@ class _World:
         """A packet for each grant that some packet breaks the expectation by."""
         space = self._space
         left = space.both(self._named(expectation), self._wrong(expectation.outcome))
-        while packet := witness(space, self._family, left, space.true, known=_KNOWN):
+        while packet := witness(space, self._family, left, space.true, self._likely, known=_KNOWN):
             plain = replace(packet, dst=None)  # where any destination will do, none is named
             found = self._counterexample(plain if evaluate(left, plain.levels()) else packet)
             yield found

@@ -105,3 +105,15 @@ def folded(line: str, room: int) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()))
     wrapper = TextWrapper(room, indent, indent + "    ", break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(line.strip())
+
+
+def duration(seconds: int) -> str:
+    """`2 days 3 hours`, `59 minutes`: the two largest units."""
+    parts = [
+        (seconds // 86400, "day"),
+        (seconds // 3600 % 24, "hour"),
+        (seconds // 60 % 60, "minute"),
+        (seconds % 60, "second"),
+    ]
+    told = [f"{count} {unit}{'s' if count > 1 else ''}" for count, unit in parts if count]
+    return " ".join(told[:2]) or "less than a second"

@@ -32,7 +32,7 @@ class FakeBackend:
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
         return None if observed == desired else self.emit(desired)
 
-    def restoring(self, own: Reading) -> Artifact:
+    def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
         return Artifact("fake", own.text)
 
     def words(self, rule: Rule) -> str:

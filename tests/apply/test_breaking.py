@@ -190,7 +190,7 @@ def undo(world: World, state: State) -> None:
 
 def watch(world: World, state: State) -> None:
     entry = journal.current(state)
-    snapshot = None if entry is None else journal.snapshot(state, entry)
+    snapshot = journal.snapshot(state)
     assert entry is not None
     assert snapshot is not None
     guard.watch(state, entry, world.backend.session(), snapshot, sleep=lambda seconds: None)
@@ -362,7 +362,7 @@ def test_a_guard_leaves_an_apply_alone_that_is_not_its_own(tmp_path: Path) -> No
         assert stale is not None
         finish.undo(state, stale, "somebody rolled it back")
         apply(world, state, window=1000)
-        guard.watch(state, stale, world.backend.session(), Artifact("fake", "old"), sleep=lambda seconds: None)
+        guard.watch(state, stale, world.backend.session(), Reading("fake", "old", "test"), sleep=lambda seconds: None)
         assert world.host.rules == "new"
 
 
@@ -377,7 +377,7 @@ def test_a_guard_stands_down_when_it_is_confirmed(tmp_path: Path) -> None:
         def confirm_meanwhile(seconds: float) -> None:
             nobody_fails.append(finish.confirm(state, entry))
 
-        guard.watch(state, entry, world.backend.session(), Artifact("fake", "old"), sleep=confirm_meanwhile)
+        guard.watch(state, entry, world.backend.session(), Reading("fake", "old", "test"), sleep=confirm_meanwhile)
         assert (world.host.rules, nobody_fails) == ("new", [()])
         assert [one.revision for one in history.generations(state)] == [1]
 

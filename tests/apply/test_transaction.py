@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from portgate.apply.transaction import Observation, observe, run
-from portgate.core.capture import Artifact
+from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Ruleset
 from tests.apply.scripted import NEW, OLD, FakeBackend, FakeSession, native
@@ -30,7 +30,7 @@ class Told:
         if name == self._refuses:
             raise refusal()
 
-    def begin(self, snapshot: Artifact) -> None:
+    def begin(self, snapshot: Reading) -> None:
         self._step(f"begin {snapshot.text}")
 
     def loaded(self) -> None:

@@ -57,12 +57,14 @@ def run_saved(folder: Path) -> Run:
 
 
 def run_live(sandbox: Sandbox, folder: Path) -> Run:
-    """For commands about a live host."""
+    """For commands about a live host, in a folder with the example's files."""
+    for one in EXAMPLE.iterdir():
+        (folder / one.name).write_bytes(one.read_bytes())
 
     def run(arguments: list[str]) -> str:
-        path = [str(EXAMPLE / one) if (EXAMPLE / one).is_file() else one for one in arguments]
-        environment = {**os.environ, "PORTGATE_STATE_DIR": str(folder / "state")}
-        done = sandbox.run([sys.executable, "-m", "portgate", *path], check=False, env=environment)
+        environment = {**os.environ, "PORTGATE_STATE_DIR": str(folder / "state"), "PYTHONPATH": str(DOCS.parent)}
+        inside = ["env", f"--chdir={folder}", sys.executable, "-m", "portgate", *arguments]
+        done = sandbox.run(inside, check=False, env=environment)
         return done.stdout + done.stderr
 
     return run

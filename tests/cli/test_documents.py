@@ -147,7 +147,14 @@ def test_a_capture_has_the_documented_shape(place: Path) -> None:
 def test_what_a_live_host_answers_has_the_documented_shape(tmp_path: Path) -> None:
     with Sandbox() as sandbox:
         run = run_live(sandbox, tmp_path)
-        for table, line in (("apply", "apply web.yaml --yes"), ("status", "status"), ("audit", "audit web.yaml")):
+        lines = (
+            ("apply", "apply web.yaml --yes"),
+            ("open", "open 8080/tcp --from office -p web.yaml --yes"),
+            ("open", "open 9090/udp --for 1h --yes"),
+            ("status", "status"),
+            ("audit", "audit web.yaml"),
+        )
+        for table, line in lines:
             assert list(wrong(json.loads(run([*line.split(), "--format", "json"])), table, table)) == []
 
 

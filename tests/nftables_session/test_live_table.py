@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -18,7 +19,8 @@ from portgate.core.capture import Artifact, Reading
 from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import PortgateError
 from portgate.core.net import TCP, AddressSet
-from portgate.core.policy import Default, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
+from portgate.core.openings import kept, timeless
+from portgate.core.policy import Default, Forward, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
 from portgate.core.ruleset import Container, Element, NamedSet, Ruleset
 from tests.compile.worlds import TODAY
 from tests.generate import nft as foreign
@@ -32,8 +34,11 @@ def grant(number: int, source: str | None = None) -> Grant:
     return Grant(f"g{number}", (Traffic(TCP, number, number),), sources)
 
 
-def allowing(*grants: Grant, default: Default = Default.DROP) -> Ruleset:
-    return compile_policy(Policy("test", Rulebook(default, allow=grants), Rulebook(Default.ACCEPT)), TODAY)
+def allowing(*grants: Grant, default: Default = Default.DROP, forward: bool = False) -> Ruleset:
+    forwards = (Forward(grant(80), None, 8080),) if forward else ()
+    return compile_policy(
+        Policy("test", Rulebook(default, allow=grants), Rulebook(Default.ACCEPT), forwards=forwards), TODAY
+    )
 
 
 def read(session: NftablesSession) -> Ruleset:
@@ -46,7 +51,7 @@ def apply(session: NftablesSession, rules: Ruleset) -> str:
     if artifact is None:
         return ""
     session.load(artifact)
-    assert BACKEND.transaction(read(session), rules) is None
+    assert BACKEND.transaction(timeless(read(session)), timeless(rules)) is None
     return "".join(line for line in artifact.text.splitlines(keepends=True) if not line.startswith("#"))
 
 
@@ -142,11 +147,31 @@ def test_what_was_opened_for_an_hour_survives_any_apply(inside: Inside) -> None:
         session = NftablesSession()
         apply(session, allowing(grant(22)))
         nft('add element inet portgate opened_ports { 8080 . tcp timeout 1h comment "opened" }')
-        assert apply(session, allowing(grant(22))) == ""
-        apply(session, allowing(grant(23), default=Default.REJECT))
+        assert apply(session, kept(allowing(grant(22)), read(session))) == ""
+        apply(session, kept(allowing(grant(23), default=Default.REJECT), read(session)))
         assert remaining(session) in range(3590, 3601)
-        session.load(BACKEND.restoring(session.read_own()))
+        nft("add chain inet portgate prerouting { type nat hook prerouting priority 7; }")
+        replaced = apply(session, kept(allowing(grant(24), forward=True), read(session)))
+        assert replaced.startswith("table inet portgate\ndelete table inet portgate\n")
         assert remaining(session) in range(3590, 3601)
+
+    inside(body)
+
+
+def test_a_snapshot_gives_back_only_the_time_that_is_left(inside: Inside) -> None:
+    def body() -> None:
+        session = NftablesSession()
+        apply(session, allowing(grant(22)))
+        nft('add element inet portgate opened_ports { 8080 . tcp timeout 1h comment " expires 9s," }')
+        nft("add element inet portgate opened_src4_ports { 10.0.0.0/8 . 22 . tcp timeout 10m }")
+        own = session.read_own()
+        session.load(BACKEND.restoring(own))
+        assert remaining(session) in range(3590, 3601)
+        session.load(BACKEND.restoring(own, 1800.5))
+        assert remaining(session) in range(1790, 1801)
+        assert '" expires 9s,"' in session.read_own().text
+        time.sleep(0.1)
+        assert "10.0.0.0/8" not in session.read_own().text
 
     inside(body)
 

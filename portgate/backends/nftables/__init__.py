@@ -45,10 +45,10 @@ class Nftables:
 
         return transaction.transaction(observed, desired)
 
-    def restoring(self, own: Reading) -> Artifact:
+    def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
         from portgate.backends.nftables import transaction
 
-        return transaction.restoring(own)
+        return transaction.restoring(own, elapsed)
 
     def words(self, rule: Rule) -> str:
         from portgate.backends.nftables import transaction

@@ -3,7 +3,7 @@
 Theory
     What stays keeps its counters, its place and its contents. Rules are compared by their texts, sets by
     their elements. Rules that changed are deleted by handle and put in where they belong, next to rules that stay.
-    Sources counted by a limit, and elements that expire by themselves, are not the policy's: they are left alone.
+    Sources counted by a limit are not the policy's: they are left alone.
     What can't be changed in place (a set's type, a chain's hook) has a new name when the policy changes it. If it
     differs all the same, somebody edited the table, and the whole of it is replaced.
 
@@ -32,12 +32,14 @@ from portgate.backends.nftables.emit import (
     rule_text,
     set_type,
 )
+from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
 
 FEW_DELETIONS = 10
+OVER = "1ms"  # the shortest time left that there is
 
 
 def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
@@ -54,13 +56,24 @@ def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
     return Artifact("nftables", HEADER + text) if text else None
 
 
-def restoring(own: Reading) -> Artifact:
-    """The script that makes our table again what this listing of it says."""
+def restoring(own: Reading, elapsed: float = 0) -> Artifact:
+    """The script that makes our table again what this listing of it says, so many seconds later."""
     listing = _HANDLE.sub("", own.text)
+    if elapsed >= 1:
+        listing = _EXPIRES.sub(lambda found: _aged(found, int(elapsed)), listing)
     return Artifact("nftables", f"{HEADER}table {TABLE}\ndelete table {TABLE}\n{listing}")
 
 
 _HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
+_EXPIRES = re.compile(r'"[^"\n]*"|(?<= expires )\S+?(?=[,\s])')
+"""A time left; strings are skipped, so that none of them is taken for one."""
+
+
+def _aged(found: re.Match[str], elapsed: int) -> str:
+    if found[0].startswith('"'):
+        return found[0]
+    left = seconds(found[0])
+    return f"{left - elapsed}s" if left > elapsed else OVER
 
 
 def same(observed: Ruleset, desired: Ruleset) -> bool:
@@ -184,8 +197,7 @@ def _changed_elements(old: NamedSet, new: NamedSet) -> Iterator[str]:
         return
     wanted, present = frozenset(new.elements), frozenset(old.elements)
     come = [one for one in new.elements if one not in present]
-    renewed = {one.box for one in come}
-    gone = [one for one in old.elements if (one.box in renewed if one.expires is not None else one not in wanted)]
+    gone = [one for one in old.elements if one not in wanted and one.expires != 0]  # which is over by itself
     if len(gone) > FEW_DELETIONS and len(new.fields) == 1:
         yield f"flush set {TABLE} {new.name}\n"
         yield from _command("add", new, new.elements)

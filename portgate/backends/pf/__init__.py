@@ -49,7 +49,7 @@ class Pf:
 
         return emit.transaction(observed, desired, session.native_dialect())
 
-    def restoring(self, own: Reading) -> Artifact:
+    def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
         from portgate.core.capture import Artifact
 
         return Artifact(self.name, own.text or f"{MARK}\n")
