@@ -1,4 +1,4 @@
-"""The use cases that change this host, and what they have left: apply, confirm, undo, roll back, history, status.
+"""The use cases that change this host: apply, confirm, undo, roll back.
 
 Errors of every function: PortgateError.
 """
@@ -21,7 +21,6 @@ from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.engine import (
     Planned,
     PolicyFile,
-    backend_of,
     choose_backend,
     load,
     lockouts,
@@ -31,7 +30,6 @@ from portgate.engine import (
     read_file,
     require_way_back,
     rules_for,
-    saved_capture,
     see,
     sessions_in,
     shortfalls_here,
@@ -40,10 +38,10 @@ from portgate.engine import (
 if TYPE_CHECKING:
     from portgate.apply.history import Generation
     from portgate.apply.journal import Entry
-    from portgate.apply.record import Kept, Record
+    from portgate.apply.record import Kept
     from portgate.apply.state import State
     from portgate.core import sessions
-    from portgate.core.openings import Opening, Timed
+    from portgate.core.openings import Timed
     from portgate.core.ruleset import Ruleset
 
 DEFAULT_WINDOW = 60.0
@@ -279,68 +277,3 @@ def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> tuple
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
         entry, warnings = finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session)
     return entry.policy, warnings
-
-
-def history() -> tuple[Generation, ...]:
-    """Every confirmed generation that is kept, the latest first."""
-    from portgate.apply import history as kept
-    from portgate.apply import state
-
-    with state.found(state.state_path()) as opened:
-        return tuple(kept.generations(opened)) if opened else ()
-
-
-# ------------------------------------------------------------------ what was applied
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What portgate did last on this host, and what is left of it.
-
-    **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
-    this backend, anybody's, has changed since. `waiting` is an apply that is not confirmed, `undone` the policy of one that
-    was undone since, with the reason; `boot` says what the machine
-    starts with, "" where that is not known; `openings` are what is open for a time; `notes` tell of one that was cut off.
-    """
-
-    backend: str
-    record: Record | None
-    loaded: bool
-    untouched: bool
-    waiting: Entry | None = None
-    undone: tuple[str, str] | None = None
-    boot: str = ""
-    openings: tuple[Opening, ...] = ()
-    notes: tuple[Diagnostic, ...] = ()
-
-
-def status(backend_name: str = "auto") -> Status:
-    """Quick when nothing has changed since the last apply and nothing is opened for a time: no rule is read then. What was cut off is finished or undone."""
-    from portgate.apply import boot, finish, record, state
-
-    backend = choose_backend(backend_name)
-    with state.found(state.state_path()) as opened:
-        waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
-        latest = record.last(opened) if opened else None
-        undone = finish.undone(opened) if opened else None
-        starts = boot.told(opened) if opened else ""
-    session = backend.session()
-    untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
-    if latest is not None and untouched and not latest.openings:
-        return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
-    from portgate.core.openings import openings
-
-    rules = backend.parse((session.read_own(),))
-    loaded = bool(rules.owned().containers)
-    return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, openings(rules), notes)
-
-
-def status_of_capture(path: str, backend_name: str = "auto") -> Status:
-    """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
-    capture = saved_capture(path)
-    backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
-    from portgate.core.openings import openings
-
-    rules = backend.parse(capture.of_kind(*backend.reading_kinds))
-    loaded = bool(rules.owned().containers)
-    return Status(backend.name, None, loaded=loaded, untouched=False, openings=openings(rules))

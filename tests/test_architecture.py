@@ -29,8 +29,9 @@ LAYERS = {
     "sandbox": "core language backends sockets linux_facts host apply engine report",
     "promises": "core language engine",
     "changes": "core language backends sockets host apply engine",
+    "applied": "core backends host apply engine",
     "ports": "core language backends apply engine changes",
-    "cli": "core language backends sockets host apply engine changes ports promises sandbox report",
+    "cli": "core language backends sockets host apply engine changes applied ports promises sandbox report",
     "__main__": "cli",
 }
 

@@ -116,6 +116,13 @@ def find(state: State, revision: int | None) -> Generation:
     return found
 
 
+def before(state: State, revision: int) -> Generation | None:
+    """The generation that was in force before a revision; None where it was the first, or is not kept."""
+    with state.folder(FOLDER) as folder:
+        earlier = [one for one in _revisions(folder) if one < revision]
+        return _read(folder, earlier[-1]) if earlier else None
+
+
 def _revisions(folder: State) -> list[int]:
     return sorted(int(name) for name in folder.names() if name.isdecimal())
 

@@ -20,6 +20,7 @@ from portgate.core.diagnostics import OBJECTIONS
 if TYPE_CHECKING:
     from portgate.changes import Applied, Consent
     from portgate.core.diagnostics import Diagnostic
+    from portgate.core.drift import Drift
     from portgate.engine import Planned
 
 
@@ -38,15 +39,16 @@ def plan(
     First the traffic that would be opened and closed, with a packet as witness; then the rules; then the listeners as
     they would be reachable. Nothing is changed. Exits with 0 when nothing would change, else with 1.
     """
-    planned = _planned(policy, host_file, backend)
-    _show(planned, output_format, native)
+    planned, drift = _planned(policy, host_file, backend)
+    _show(planned, output_format, native, drift)
     if planned.plan.empty:
         return 0
     return 2 if detailed_exitcode else 1
 
 
-def _planned(policy: str, host_file: str | None, backend: str) -> Planned:
-    from portgate import backends, engine
+def _planned(policy: str, host_file: str | None, backend: str) -> tuple[Planned, Drift | None]:
+    """The plan, and what somebody changed on this host since the last apply."""
+    from portgate import applied, backends, engine
 
     today = date.today()
     with Progress("planning"):
@@ -57,18 +59,22 @@ def _planned(policy: str, host_file: str | None, backend: str) -> Planned:
         else:
             chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
         planned = engine.plan(seen, file, chosen, today)
+        drift = applied.drift(seen, chosen) if host_file is None else None
     complain_of_host((*seen.notes, *engine.blind_spots(seen)))
-    return planned
+    return planned, drift
 
 
-def _show(planned: Planned, output_format: str, native: bool) -> None:
+def _show(planned: Planned, output_format: str, native: bool = False, drift: Drift | None = None) -> None:
     from portgate.report import plan as report
     from portgate.report import shapes
 
     complain(planned.plan.warnings, planned.sources)
     if output_format == "json":
-        say_json(shapes.plan(planned.plan, planned.rules))
+        told = None if drift is None else shapes.drift(drift)
+        say_json({**shapes.plan(planned.plan, planned.rules), "drift": told})
         return
+    if drift is not None:
+        say(report.drift(drift, paint()))
     say(report.lines(planned.plan, planned.rules, paint(), room()))
     if native and planned.plan.artifact is not None:
         say(["", *_native(planned.plan.artifact.text)])
@@ -129,7 +135,7 @@ def apply(
     from portgate import changes
 
     if dry_run:
-        return show_only(_planned(policy, None, backend), output_format)
+        return show_only(*_planned(policy, None, backend), output_format=output_format)
     terms = changes.Terms(overrides, window, message, persist)
     return carry_out(
         lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
@@ -138,9 +144,9 @@ def apply(
     )
 
 
-def show_only(planned: Planned, output_format: str) -> int:
+def show_only(planned: Planned, drift: Drift | None = None, *, output_format: str) -> int:
     """A dry run: the plan, and the exit code that it has."""
-    _show(planned, output_format, native=False)
+    _show(planned, output_format, drift=drift)
     return 0 if planned.plan.empty else 1
 
 
@@ -160,7 +166,7 @@ def carry_out(
     def consents(planned: Planned) -> bool:
         with progress.paused():
             told.extend(planned.plan.warnings)
-            _show(planned, "text", native=False)
+            _show(planned, "text")
             return click.confirm("\nLoad these rules?", default=False, err=True)
 
     with progress, _ending_in_order():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,11 @@ from portgate.cli.change import (
     yes_option,
 )
 from portgate.cli.options import format_option
-from portgate.cli.output import complain, say, say_json, say_table
+from portgate.cli.output import complain, paint, say, say_json, say_table
 from portgate.report.text import escape
 
 if TYPE_CHECKING:
+    from portgate.applied import Compared
     from portgate.apply.history import Generation
     from portgate.changes import Applied, Consent
 
@@ -84,15 +85,22 @@ def rollback(
 
 
 @click.command
+@click.argument("revisions", metavar="[[FROM] REVISION]", nargs=-1, type=click.IntRange(min=1))
 @format_option
-def history(output_format: str) -> int:
+def history(revisions: tuple[int, ...], output_format: str) -> int:
     """Every confirmed generation: when, who and why.
 
-    The latest stands first. The last fifty are kept.
+    The latest stands first. The last fifty are kept. With a REVISION: the new connections that it let through or stopped, compared with FROM, else with
+    the generation before it.
     """
-    from portgate import changes
+    from portgate import applied
 
-    found = changes.history()
+    if len(revisions) > 2:
+        raise click.UsageError("name one revision, or two to compare")
+    if revisions:
+        first = revisions[0] if len(revisions) > 1 else None
+        return _show_compared(applied.compared(first, revisions[-1]), output_format)
+    found = applied.history()
     if output_format == "json":
         say_json({"generations": [_fields(one) for one in found]})
     elif found:
@@ -101,6 +109,30 @@ def history(output_format: str) -> int:
     else:
         say(["nothing was applied yet"])
     return 0
+
+
+def _show_compared(found: Compared, output_format: str) -> int:
+    """Exits with 0: that generations differ is what they are for."""
+    from portgate.report import shapes
+
+    if output_format == "json":
+        before = None if found.before is None else _fields(found.before)
+        traffic = [shapes.difference(one) for one in found.traffic]
+        say_json({"before": before, "after": _fields(found.after), "traffic": traffic})
+        return 0
+    say(_compared_lines(found))
+    return 0
+
+
+def _compared_lines(found: Compared) -> Iterator[str]:
+    from portgate.report.plan import difference
+
+    start = "a host without rules of portgate" if found.before is None else f"revision {found.before.revision}"
+    yield f"{escape(found.after.policy)}, from {start} to revision {found.after.revision}: new connections"
+    if not found.traffic:
+        yield "  no packet fares differently"
+    for one in found.traffic:
+        yield from difference(one, paint())
 
 
 _COLUMNS: dict[str, Callable[[Generation], str]] = {

@@ -13,8 +13,8 @@ from portgate.cli.output import complain, complain_of_host, say, say_json, say_t
 from portgate.report.text import duration, escape
 
 if TYPE_CHECKING:
+    from portgate.applied import Status
     from portgate.apply.journal import Entry
-    from portgate.changes import Status
 
 
 @click.command
@@ -82,18 +82,18 @@ def _pair(part: str) -> tuple[str, str]:
 def status(host_file: str | None, backend: str, output_format: str) -> int:
     """What was applied last, and whether it is in force.
 
-    Exits with 1 when the rules of the last apply are gone. When rules changed since, it says so;
-    whether that matters, `portgate verify` tells. A capture tells whether rules of portgate are loaded, not who applied them.
+    When rules have changed since, it says which of portgate's are others now, who changed them where the machine keeps an audit log, and
+    which rules of other tools void them. Exits with 1 then, and when portgate's rules are gone; `portgate apply` repairs them. A capture tells whether rules of portgate are loaded, not who applied them.
     """
-    from portgate import changes
+    from portgate import applied
 
-    found = changes.status(backend) if host_file is None else changes.status_of_capture(host_file, backend)
+    found = applied.status(backend) if host_file is None else applied.status_of_capture(host_file, backend)
     if output_format == "json":
         say_json(_status_fields(found))
     else:
         say(f"{name:8}  {escape(value)}" for name, value in _status_lines(found))
-    complain(found.notes)
-    return 1 if found.record and not found.loaded else 0
+    complain((*found.notes, *(found.drift.theirs if found.drift else ())))
+    return 1 if (found.record and not found.loaded) or found.drift else 0
 
 
 def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
@@ -107,6 +107,9 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.undone:
         yield "undone", f"{status.undone[0]}: {status.undone[1]}"
     yield "rules", _rules_text(status)
+    if status.drift:
+        yield from (("changed", str(one)) for one in status.drift.ours)
+        yield from (("by", one) for one in status.drift.writers)
     for one in status.openings:
         yield "opened", f"{one}, {duration(one.seconds)} left"
     if status.boot:
@@ -118,7 +121,7 @@ def _rules_text(status: Status) -> str:
         case True, True if status.untouched:
             return f"in force; no rule of {status.backend} has changed since"
         case True, True:
-            return f"loaded; rules of {status.backend}, portgate's or others', have changed since"
+            return _changed_text(status)
         case True, False:
             return "gone: none of portgate's rules is loaded"
         case False, True:
@@ -126,7 +129,18 @@ def _rules_text(status: Status) -> str:
     return "nothing was applied, and no rule of portgate's is loaded"
 
 
+def _changed_text(status: Status) -> str:
+    found = status.drift
+    if found is None:
+        return f"loaded; rules of {status.backend}, portgate's or others', have changed since"
+    if found.ours:
+        return f"loaded, and changed since revision {found.revision}; `portgate apply` repairs them"
+    return f"in force as of revision {found.revision}; rules of others have changed since"
+
+
 def _status_fields(status: Status) -> dict[str, object]:
+    from portgate.report import shapes
+
     record = status.record
     return {
         "backend": status.backend,
@@ -137,6 +151,7 @@ def _status_fields(status: Status) -> dict[str, object]:
         "applied": record and record.time,
         "waiting": status.waiting and _trial_fields(status.waiting),
         "openings": [{"port": str(one), "seconds": one.seconds, "name": one.name} for one in status.openings],
+        "drift": None if status.drift is None else shapes.drift(status.drift),
         "boot": status.boot or None,
         "undone": status.undone and {"policy": status.undone[0], "why": status.undone[1]},
     }

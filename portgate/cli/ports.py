@@ -146,7 +146,7 @@ def _carry_out(asked: Asked, backend: str, output_format: str, dry_run: bool, ye
     if dry_run:
         with Progress("planning"):
             planned = ports.planned(asked, backend, today)
-        return show_only(planned, output_format)
+        return show_only(planned, output_format=output_format)
     done: list[Ported] = []
 
     def run(consent: Consent | None) -> Applied | None:

@@ -166,13 +166,18 @@ def contradictions(policy: Policy, rules: Ruleset, host: Host, wish: Wish, outco
     """Which rules that are not ours leave a closed port open (PG604), or an open one closed (PG605)."""
     (result,) = results(policy, rules, [wish.expectation(outcome)], host)
     for one in result.counterexamples:
-        place = _foreign(rules, one.packet, host, accepted=outcome is Outcome.BLOCKED)
-        if place is not None:
-            who = Grants(rules).decider(place, one.packet)
+        who = foreign_decider(rules, one.packet, host, accepted=outcome is Outcome.BLOCKED)
+        if who is not None:
             if outcome is Outcome.BLOCKED:
                 yield Diagnostic("PG604", f"{one.packet} still gets in, by {who}")
             else:
                 yield Diagnostic("PG605", f"{one.packet} is still refused, by {who}")
+
+
+def foreign_decider(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> str | None:
+    """What to call the rule that is not ours and decides about a packet; None where ours do."""
+    place = _foreign(rules, packet, host, accepted=accepted)
+    return None if place is None else Grants(rules).decider(place, packet)
 
 
 def _foreign(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> Place | None:

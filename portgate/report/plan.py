@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portgate.core.drift import Drift
 from portgate.core.net import Family
 from portgate.core.packets import Description, endpoint
 from portgate.core.plan import Action, Plan, RuleChange
@@ -29,6 +30,17 @@ def lines(plan: Plan, planned: Ruleset, paint: Paint = plain, room: int | None =
     yield ""
     yield paint(Style.HEADING, "Listeners" if plan.empty else "Listeners under these rules")
     yield from audit.lines(plan.audit, planned, paint, room)
+
+
+def drift(one: Drift, paint: Paint = plain) -> Iterator[str]:
+    """What somebody changed since the last apply; nothing where nobody did."""
+    if one.ours:
+        yield paint(Style.HEADING, f"Changed since revision {one.revision}")
+        yield from (f"  {escape(str(each))}" for each in one.ours[:_MOST_RULES])
+        if len(one.ours) > _MOST_RULES:
+            yield f"  and {len(one.ours) - _MOST_RULES} more"
+        yield from (f"  by {escape(each)}" for each in one.writers)
+        yield ""
 
 
 def _traffic(plan: Plan, paint: Paint) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.broken import title
 from portgate.core.diagnostics import Diagnostic
+from portgate.core.drift import Drift
 from portgate.core.expect import Result
 from portgate.core.net import AddressSet, Family
 from portgate.core.packets import Description, Packet
@@ -143,6 +144,17 @@ def audit(ruleset: Ruleset, one: Audit) -> Json:
     return {
         "listeners": [exposure(ruleset, each) for each in one.exposures],
         "findings": [finding(ruleset, each) for each in one.findings],
+    }
+
+
+def drift(one: Drift) -> Json:
+    """How a host differs from the generation that was confirmed last."""
+    return {
+        "revision": one.revision,
+        "policy": one.policy,
+        "ours": [{"where": each.where, "text": each.text, "added": each.added} for each in one.ours],
+        "writers": list(one.writers),
+        "theirs": [as_dict(each) for each in one.theirs],
     }
 
 

@@ -1,0 +1,159 @@
+"""The use cases that look back: what was applied, whether it still holds, who changed it, and how generations differ.
+
+Errors of every function: PortgateError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portgate import backends, host
+from portgate.backends import Backend
+from portgate.core.capture import Reading
+from portgate.engine import Seen, backend_of, choose_backend, place_of, saved_capture, understand
+
+if TYPE_CHECKING:
+    from portgate.apply.history import Generation
+    from portgate.apply.journal import Entry
+    from portgate.apply.record import Record
+    from portgate.apply.state import State
+    from portgate.core.diagnostics import Diagnostic
+    from portgate.core.drift import Drift
+    from portgate.core.openings import Opening
+    from portgate.core.ruleset import Ruleset
+    from portgate.core.verify import Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What portgate did last on this host, and what is left of it.
+
+    **Shape** `record` is None when nothing was applied; `loaded`: rules of ours are there; `untouched`: no rule of
+    this backend, anybody's, has changed since; `drift` is None where nothing was looked for. `waiting` is an apply that is not
+    confirmed, `undone` the policy of one that was undone since, with the reason; `boot` says what the machine
+    starts with, "" where that is not known; `openings` are what is open for a time; `notes` tell of one that was cut off.
+    """
+
+    backend: str
+    record: Record | None
+    loaded: bool
+    untouched: bool
+    waiting: Entry | None = None
+    undone: tuple[str, str] | None = None
+    boot: str = ""
+    openings: tuple[Opening, ...] = ()
+    notes: tuple[Diagnostic, ...] = ()
+    drift: Drift | None = None
+
+
+def status(backend_name: str = "auto") -> Status:
+    """What was cut off is finished or undone.
+
+    Quick when nothing has changed since the last apply and nothing is opened for a time: no rule is read then.
+    """
+    from portgate.apply import boot, finish, record, state
+
+    backend = choose_backend(backend_name)
+    with state.found(state.state_path()) as opened:
+        waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
+        latest = record.last(opened) if opened else None
+        undone = finish.undone(opened) if opened else None
+        starts = boot.told(opened) if opened else ""
+        generation = _latest(opened) if opened and not waiting else None
+    session = backend.session()
+    untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
+    if latest is not None and untouched and not latest.openings:
+        return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
+    from portgate.core.openings import openings
+
+    seen = understand(host.capture_rules())
+    loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
+    found = _drift(generation, seen, backend, whole=True) if loaded and not untouched else None
+    return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
+
+
+def status_of_capture(path: str, backend_name: str = "auto") -> Status:
+    """Whether rules of ours are loaded on a captured host; a capture holds no record of applies."""
+    from portgate.core.openings import openings
+
+    capture = saved_capture(path)
+    backend = backends.get(backend_of(capture) if backend_name == "auto" else backend_name)
+    rules = backend.parse(capture.of_kind(*backend.reading_kinds))
+    loaded = bool(rules.owned().containers)
+    return Status(backend.name, None, loaded=loaded, untouched=False, openings=openings(rules))
+
+
+# ------------------------------------------------------------------ drift
+
+
+def drift(seen: Seen, backend: Backend) -> Drift | None:
+    """What somebody changed in our rules on this host; None where there is nothing to compare with, or an apply is on trial."""
+    from portgate.apply import journal, state
+
+    with state.found(state.state_path()) as opened:
+        generation = _latest(opened) if opened and journal.current(opened) is None else None
+    return _drift(generation, seen, backend, whole=False) if seen.rules.owned().containers else None
+
+
+def _latest(opened: State) -> Generation | None:
+    from portgate.apply import history as kept
+
+    return next(kept.generations(opened), None)
+
+
+def _drift(generation: Generation | None, seen: Seen, backend: Backend, *, whole: bool) -> Drift | None:
+    """With `whole` also what others do. Rules of another backend than that of the generation are not compared."""
+    from portgate.apply import writers
+    from portgate.core.drift import Drift, of_ours, of_theirs
+    from portgate.core.openings import timeless
+
+    if generation is None or generation.backend != backend.name:
+        return None
+    confirmed = _rules_of(generation)
+    repair = backend.transaction(timeless(seen.rules), confirmed)
+    ours = of_ours(seen.rules, confirmed, backend.words, repair)
+    theirs = of_theirs(seen.rules, confirmed, seen.host) if whole else ()
+    return Drift(generation.revision, generation.policy, ours, writers.since(generation.time) if ours else (), theirs)
+
+
+def _rules_of(generation: Generation) -> Ruleset:
+    backend = backends.get(generation.backend)
+    return backend.parse((Reading(backend.reading_kinds[-1], generation.artifact, "the history"),))
+
+
+# ------------------------------------------------------------------ generations
+
+
+def history() -> tuple[Generation, ...]:
+    """Every confirmed generation that is kept, the latest first."""
+    from portgate.apply import history as kept
+    from portgate.apply import state
+
+    with state.found(state.state_path()) as opened:
+        return tuple(kept.generations(opened)) if opened else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two generations, and the new connections that fare differently under them; `before` None is a host without rules of ours."""
+
+    before: Generation | None
+    after: Generation
+    traffic: tuple[Difference, ...]
+
+
+def compared(first: int | None, last: int) -> Compared:
+    """How two generations differ, without the rules of others; without a `first` from the one before. Errors: PG549."""
+    from portgate.apply import history as kept
+    from portgate.apply import state
+    from portgate.core.plan import traffic
+    from portgate.core.ruleset import Ruleset
+
+    with state.opened(state.state_path()) as opened:
+        after = kept.find(opened, last)
+        before = kept.before(opened, last) if first is None else kept.find(opened, first)
+    rules = Ruleset() if before is None else _rules_of(before)
+    place, _ = place_of(host.capture_facts())
+    words = backends.get(after.backend).words
+    return Compared(before, after, traffic(rules, _rules_of(after), place, words))
