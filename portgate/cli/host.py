@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from portgate.apply.journal import Entry
 
 
+_MOST_CHANGES = 20
+
+
 @click.command
 @host_option
 @click.option("--packages", is_flag=True, help="Ask the package manager which package each program belongs to.")
@@ -108,7 +111,9 @@ def _status_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "undone", f"{status.undone[0]}: {status.undone[1]}"
     yield "rules", _rules_text(status)
     if status.drift:
-        yield from (("changed", str(one)) for one in status.drift.ours)
+        yield from (("changed", str(one)) for one in status.drift.ours[:_MOST_CHANGES])
+        if len(status.drift.ours) > _MOST_CHANGES:
+            yield "changed", f"and {len(status.drift.ours) - _MOST_CHANGES} more"
         yield from (("by", one) for one in status.drift.writers)
     for one in status.openings:
         yield "opened", f"{one}, {duration(one.seconds)} left"

@@ -10,31 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from enum import StrEnum
 
 from portgate.core.addresses import Host
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.openings import kept, timeless
-from portgate.core.plan import Action, Words, rule_changes
+from portgate.core.plan import Action, Words, planned, rule_changes
 from portgate.core.ports import foreign_decider
 from portgate.core.ruleset import Chain, Ruleset
 from portgate.core.semantics import Fate
-from portgate.core.verify import Difference, against_policy
+from portgate.core.verify import against_policy
 
 _MOST = 10
 
 
+class How(StrEnum):
+    """What somebody did."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A rule or element of ours that is there, or is not, and should not be so. `where` names its chain or set."""
+    """What somebody did to a rule or element of ours, or to a whole chain. `where` names its chain or set."""
 
     where: str
+    how: How
     text: str
-    added: bool
 
     def __str__(self) -> str:
-        return f"{self.where}: somebody {'added' if self.added else 'removed'} {self.text}"
+        return f"{self.where}: somebody {self.how} {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +68,36 @@ def of_ours(live: Ruleset, confirmed: Ruleset, words: Words, repair: Artifact | 
     if repair is None:
         return ()
     before, after = timeless(live), timeless(confirmed)
-    changed = [Drifted(one.where, one.text, one.action is Action.REMOVE) for one in rule_changes(before, after, words)]
-    return (
-        tuple(changed)
-        or tuple(_defaults(before, after))
-        or (Drifted("rules", "some, or put them in another order", True),)
-    )
+    hows = {Action.REMOVE: How.ADDED, Action.ADD: How.REMOVED}
+    changed = [Drifted(one.where, hows[one.action], one.text) for one in rule_changes(before, after, words)]
+    return (*changed, *_hooks(before, after)) or (Drifted("rules", How.CHANGED, "their order"),)
 
 
-def _defaults(live: Ruleset, confirmed: Ruleset) -> Iterator[Drifted]:
+def _hooks(live: Ruleset, confirmed: Ruleset) -> Iterator[Drifted]:
     there = {chain.name: chain for container in live.owned().containers for chain in container.chains}
     for container in confirmed.owned().containers:
         for chain in container.chains:
             found = there.get(chain.name)
             if found is not None and found.base != chain.base:
-                yield Drifted(f"chain {chain.name}", _base(found), True)
+                yield Drifted(f"chain {chain.name}", How.CHANGED, f"it: {_hook(found)}")
 
 
-def _base(chain: Chain) -> str:
+def _hook(chain: Chain) -> str:
     if chain.base is None:
-        return "it without a hook"
+        return "no hook"
     default = type(chain.base.default).__name__.lower()
-    return f"the hook {chain.base.hook} at {chain.base.priority} with the default {default}"
+    return f"hook {chain.base.hook}, priority {chain.base.priority}, default {default}"
 
 
 def of_theirs(live: Ruleset, confirmed: Ruleset, host: Host) -> tuple[Diagnostic, ...]:
-    """Rules of others by which packets fare otherwise than the confirmed ones say."""
-    found = against_policy(kept(confirmed, live), live, host)
-    return tuple(islice(filter(None, (_voided(live, one, host) for one in found)), _MOST))
-
-
-def _voided(live: Ruleset, one: Difference, host: Host) -> Diagnostic | None:
-    accepted = one.after.fate is Fate.ACCEPT
-    who = foreign_decider(live, one.packet, host, accepted=accepted)
-    if who is None:
-        return None
-    if accepted:
-        return Diagnostic("PG604", f"{one.packet} gets in, by {who}")
-    return Diagnostic("PG605", f"{one.packet} is refused, by {who}")
+    """Rules of others by which packets fare otherwise than the confirmed ones say, were these in force as they are; each rule once."""
+    wanted = kept(confirmed, live)
+    repaired = planned(live, wanted)
+    found: dict[tuple[str, str], Diagnostic] = {}
+    for one in against_policy(wanted, repaired, host):
+        accepted = one.after.fate is Fate.ACCEPT
+        who = foreign_decider(repaired, one.packet, host, accepted=accepted)
+        if who is not None:
+            code, what = ("PG604", "gets in") if accepted else ("PG605", "is refused")
+            found.setdefault((code, who), Diagnostic(code, f"{one.packet} {what}, by {who}"))
+    return tuple(found.values())[:_MOST]

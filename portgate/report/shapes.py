@@ -152,7 +152,7 @@ def drift(one: Drift) -> Json:
     return {
         "revision": one.revision,
         "policy": one.policy,
-        "ours": [{"where": each.where, "text": each.text, "added": each.added} for each in one.ours],
+        "ours": [{"where": each.where, "how": each.how.value, "text": each.text} for each in one.ours],
         "writers": list(one.writers),
         "theirs": [as_dict(each) for each in one.theirs],
     }

@@ -301,6 +301,7 @@ def test_whatever_breaks_the_old_rules_or_the_new_ones_are_in_force(
             "lock",
             "boot.nft",
             "closed.nft",
+            "opened.sh",
         }
         assert waiting is None or not came_to_its_end or scenario.name == "apply on trial"
 

@@ -153,9 +153,19 @@ def test_what_a_live_host_answers_has_the_documented_shape(tmp_path: Path) -> No
             ("open", "open 9090/udp --for 1h --yes"),
             ("status", "status"),
             ("audit", "audit web.yaml"),
+            ("compared", "history 1"),
+            ("compared", "history 1 3"),
         )
         for table, line in lines:
             assert list(wrong(json.loads(run([*line.split(), "--format", "json"])), table, table)) == []
+        sandbox.run(["nft", "flush chain inet portgate input; add table inet other;" + DROPPING])
+        for table, line in (("plan", "plan web.yaml"), ("status", "status")):
+            answer = json.loads(run([*line.split(), "--format", "json"]))
+            assert answer["drift"]["ours"]
+            assert list(wrong(answer, table, table)) == []
+
+
+DROPPING = "add chain inet other in { type filter hook input priority 0; policy drop; }"
 
 
 def test_the_tables_name_only_tables_that_exist() -> None:
