@@ -28,6 +28,11 @@ def capture_sockets(*, with_packages: bool = False) -> Capture:
     return _gather([partial(_sockets, with_packages)])
 
 
+def capture_rules() -> Capture:
+    """Only what decides about packets: rules, interfaces, kernel settings."""
+    return _gather([*_rules(), _facts])
+
+
 def capture_facts() -> Capture:
     """Only interfaces and kernel settings."""
     return _gather([_facts])
