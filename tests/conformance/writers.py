@@ -31,13 +31,15 @@ class Writer(NamedTuple):
         """What is ours in a text of this language."""
         return self.backend.parse((Reading(self.backend.reading_kinds[-1], text, f"what {self} wrote"),)).owned()
 
-    def unequal(self, desired: Ruleset) -> list[Difference]:
-        """Where what was written treats a new connection differently than what was meant.
+    def unequal(self, desired: Ruleset, text: str) -> list[Difference]:
+        """Where a text treats a new connection differently than was meant."""
+        return unequal(desired, self.read(text))
 
-        ICMP of the other family exists on no network, and not every backend can speak of it.
-        """
-        found = differences(desired, self.read(self.text(desired)), known=NEW_CONNECTION, most_cubes=1)
-        return [one for one in found if one.scope is not Scope.ODD]
+
+def unequal(desired: Ruleset, found: Ruleset) -> list[Difference]:
+    """ICMP of the other family exists on no network, and not every backend can speak of it."""
+    told = differences(desired, found, known=NEW_CONNECTION, most_cubes=1)
+    return [one for one in told if one.scope is not Scope.ODD]
 
 
 def _all() -> Iterator[Writer]:
