@@ -83,9 +83,7 @@ def test_the_name_of_an_interface_is_written_so_that_it_is_read_back_or_refused(
         wanted = desired(writer, policy("word", interface))
     except ValueError:  # no interface can have this name
         return
-    plain, found = written(writer, policy("word")), written(writer, policy("word", interface))
-    if found is not None and plain is not None:
-        assert found.count("\n") == plain.count("\n")
+    if (found := written(writer, policy("word", interface))) is not None:
         assert writer.unequal(wanted, found) == []
 
 
