@@ -37,13 +37,27 @@ def _is_hidden(path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """An expectation and what became of it: what is wrong (`broken`, None where it holds), and, where real packets were
+    sent, how many, and those that the kernel treated otherwise than the engine says.
+    """
+
+    result: Result
+    broken: Diagnostic | None
+    sent: int | None = None
+    surprises: tuple[Diagnostic, ...] = ()
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return (*([self.broken] if self.broken else []), *self.surprises)
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """A policy and its expectations. **Shape** without results where the policy itself is wrong, or expects nothing."""
 
     loaded: Loaded
-    results: tuple[Result, ...] = ()
-    broken: tuple[Diagnostic | None, ...] = ()
-    """What is wrong, for each result; None where it holds."""
+    results: tuple[Kept, ...] = ()
 
 
 def test(path: str, today: date) -> Tested:
@@ -56,5 +70,4 @@ def test(path: str, today: date) -> Tested:
     policy = loaded.policy
     if policy is None:
         return Tested(loaded)
-    results = decided(policy, today)
-    return Tested(loaded, results, tuple(diagnostic(policy, one, today) for one in results))
+    return Tested(loaded, tuple(Kept(one, diagnostic(policy, one, today)) for one in decided(policy, today)))

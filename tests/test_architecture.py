@@ -31,7 +31,8 @@ LAYERS = {
     "changes": "core language backends sockets host apply engine",
     "applied": "core backends host apply engine",
     "ports": "core language backends apply engine changes",
-    "cli": "core language backends sockets host apply engine changes applied ports promises sandbox report",
+    "rehearsal": "core host engine changes promises sandbox",
+    "cli": "core language backends sockets host apply engine changes applied ports promises sandbox report rehearsal",
     "__main__": "cli",
 }
 

@@ -28,6 +28,7 @@ USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
 COMMANDS = {
     "check": "policy.check",
     "test": "expect.test",
+    "try": "rehearse.try_policy",
     "compile": "policy.compile_policy",
     "plan": "change.plan",
     "apply": "change.apply",

@@ -21,9 +21,9 @@ def title(expectation: Expectation) -> str:
         return f"only {traffic if expectation.traffic else 'nothing'}"
     words = [traffic]
     if expectation.sources:
-        words += ["from", ", ".join(map(_peer_text, expectation.sources))]
+        words += ["from", ", ".join(map(peer_text, expectation.sources))]
     if expectation.destinations:
-        words += ["to", ", ".join(map(_peer_text, expectation.destinations))]
+        words += ["to", ", ".join(map(peer_text, expectation.destinations))]
     return " ".join([*words, "is", expectation.outcome.value])
 
 
@@ -36,7 +36,8 @@ def _traffic_text(traffic: Traffic) -> str:
     return f"{protocol_name(traffic.protocol)} type {numbers}"
 
 
-def _peer_text(peer: Peer) -> str:
+def peer_text(peer: Peer) -> str:
+    """What the policy calls it, else its first interfaces and addresses."""
     if peer.name:
         return peer.name
     texts = list(peer.interfaces)

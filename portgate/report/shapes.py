@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from portgate.core.audit import Audit, Exposure, Finding, Reach
 from portgate.core.broken import title
 from portgate.core.diagnostics import Diagnostic
@@ -63,12 +65,16 @@ def landing(family: Family, one: Landing | None) -> Json | None:
     return {"addresses": list(addresses.texts()), "port": one.port}
 
 
-def expectation(result: Result, broken: Diagnostic | None) -> Json:
-    """An expectation, and what breaks it."""
+def expectation(
+    result: Result, broken: Diagnostic | None, sent: int | None = None, surprises: Iterable[Diagnostic] = ()
+) -> Json:
+    """An expectation, and what breaks it. `surprises` are packets that the kernel treated otherwise than the engine says."""
     return {
         "text": title(result.expectation),
         "holds": result.holds,
         "diagnostic": None if broken is None else as_dict(broken),
+        "sent": sent,
+        "surprises": [as_dict(one) for one in surprises],
         "counterexamples": [
             {"packet": one.packet.fields(), "verdict": one.fate.value, "grant": one.grant.id if one.grant else None}
             for one in result.counterexamples

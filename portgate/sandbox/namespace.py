@@ -27,7 +27,7 @@ from portgate.core.diagnostics import Diagnostic, PortgateError
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
 PR_SET_PDEATHSIG: Final = 1
-MOST_DESCRIPTORS: Final = 64
+MOST_DESCRIPTORS: Final = 200  # in one message, of which the kernel takes 253 (SCM_MAX_FD)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 P = ParamSpec("P")
@@ -46,7 +46,7 @@ class Namespace:
         die_with_parent()
         if self.user is not None:
             _checked(_libc.setns(self.user, CLONE_NEWUSER))
-        _checked(_libc.setns(self.network, CLONE_NEWNET))
+        self.turn()
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the function returns, or raises, when a forked child runs it inside. Both must be picklable."""
@@ -57,22 +57,35 @@ class Namespace:
 
         return in_child(inside)[0]
 
-    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket that sends and receives inside, for use here."""
+    def turn(self) -> None:
+        """Moves a process that has entered another one of the same user namespace. For children only."""
+        _checked(_libc.setns(self.network, CLONE_NEWNET))
+
+    def sockets(self, kinds: Sequence[tuple[int, int, int]]) -> list[socket.socket]:
+        """Several at once, by family, type and protocol."""
 
         def inside() -> tuple[None, Sequence[int]]:
             self.enter()
-            return None, [socket.socket(family, kind, protocol).detach()]
+            return None, [socket.socket(*kind).detach() for kind in kinds[:MOST_DESCRIPTORS]]
 
-        return socket.socket(fileno=in_child(inside)[1][0])
+        if not kinds:
+            return []
+        made = [socket.socket(fileno=descriptor) for descriptor in in_child(inside)[1]]
+        return made + self.sockets(kinds[MOST_DESCRIPTORS:])
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """A socket that sends and receives inside, for use here."""
+        return self.sockets([(family, kind, protocol)])[0]
 
 
 def create(count: int) -> tuple[Namespace, ...]:
     """New namespaces, all in one user namespace. Errors: PortgateError PG590 where the kernel refuses."""
+    if not hasattr(_libc, "unshare"):
+        raise _refusal("this system has none, Linux has")
     try:
         private, descriptors = in_child(lambda: _unshare(count))
     except OSError as error:
-        raise _refusal(error) from None
+        raise _refusal(str(error.strerror)) from None
     user = descriptors.pop() if private else None
     return tuple(Namespace(network, user) for network in descriptors)
 
@@ -177,11 +190,11 @@ def _checked(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _refusal(error: OSError) -> PortgateError:
+def _refusal(why: str) -> PortgateError:
     return PortgateError(
         Diagnostic(
             "PG590",
-            f"the kernel refuses a new network namespace: {error.strerror}",
+            f"the kernel refuses a new network namespace: {why}",
             remedy="run it as root, or allow user namespaces (sysctl user.max_user_namespaces, "
             "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)",
         )

@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import Final
 
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.sandbox.frames import TAG_MAX, Probe, packet
+from portgate.core.net import DCCP, TCP
+from portgate.sandbox.frames import RST, TAG_MAX, Probe, packet
 from portgate.sandbox.sandbox import Sandbox
 
 TABLE: Final = "portgate_oracle"
@@ -88,6 +89,11 @@ class Oracle:
         self._sandbox = sandbox
         self._used = False
 
+    def attach(self) -> None:
+        """Watches the rules that the sandbox's host has. No packet reaches a program from now on."""
+        self._sandbox.run(["nft", "-f", "-"], RULES)
+        self._used = False
+
     def load(self, rules: str) -> None:
         """Replaces all rules of the sandbox's host by these. Errors: PortgateError when nft refuses them."""
         self._sandbox.run(["nft", "-f", "-"], f"flush ruleset\n{rules}\n{RULES}")
@@ -138,6 +144,11 @@ class Oracle:
                 tags = seen.setdefault(entry["set"]["name"][:-1], set())
                 tags.update(element & 0xFFFFF for element in entry["set"].get("elem", ()))
         return seen
+
+
+def is_unanswerable(protocol: int, tcp_flags: int) -> bool:
+    """Whether a rejection of such a packet can't be told from a drop: nobody answers a reset, and DCCP only sometimes."""
+    return protocol == DCCP or (protocol == TCP and bool(tcp_flags & RST))
 
 
 def _fate(seen: dict[str, set[int]], tag: int) -> Fate:

@@ -1,23 +1,22 @@
-"""Programs that listen and programs that connect, to see from outside what a firewall lets through."""
+"""Asking ports from outside: many conversations at once, each with an answer or with silence."""
 
 from __future__ import annotations
 
-import os
+import errno
 import selectors
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from struct import pack
 from typing import NamedTuple
 
 from portgate.core.net import UDPLITE
-from portgate.sandbox.namespace import die_with_parent
 
-MakeSocket = Callable[[int, int, int], socket.socket]
 QUESTION = b"portgate?"
 LONGEST = 65536
-IP_PKTINFO = 8  # ip(7); the socket module has no name for it
 
 
 class _Kind(NamedTuple):
@@ -41,79 +40,160 @@ class Answer(StrEnum):
     FILTERED = "filtered"
 
 
-def bound(make: MakeSocket, transport: Transport, address: str, port: int) -> socket.socket:
-    """A socket that waits there. Errors: OSError, for instance when the kernel lacks SCTP."""
-    listening = make(_family(address), transport.type, transport.protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((address, port))
-    if transport.type == socket.SOCK_STREAM:
-        listening.listen()
-    elif listening.family == socket.AF_INET6:
-        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        listening.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    return listening
+class Question(NamedTuple):
+    """**Shape** `origin` is where it is asked from: a link of a sandbox, "" here. `source` "" is any address of it."""
+
+    transport: Transport
+    address: str
+    port: int
+    origin: str = ""
+    source: str = ""
 
 
-def echo_process(listening: socket.socket) -> int:
-    """Hands the socket to a new process, which answers each message with itself. Its process id."""
-    child = os.fork()
-    if child == 0:
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """**Units** `patience` in seconds for each answer; `rate` in new questions per second, None as fast as it goes."""
+
+    patience: float = 0.5
+    rate: float | None = None
+    at_once: int = 200
+
+
+MakeSocket = Callable[[str, int, int, int], socket.socket]
+"""A socket of an origin, by family, type and protocol."""
+Payload = Callable[[Question], bytes]
+"""What is sent to a port that speaks only when it is spoken to."""
+
+
+def make_here(_origin: str, family: int, kind: int, protocol: int) -> socket.socket:
+    """A socket of this process's own network namespace."""
+    return socket.socket(family, kind, protocol)
+
+
+def plain_payload(_question: Question) -> bytes:
+    """Enough for who echoes."""
+    return QUESTION
+
+
+def ask(
+    questions: Iterable[Question],
+    pace: Pace,
+    make: MakeSocket = make_here,
+    payload: Payload = plain_payload,
+) -> Iterator[tuple[Question, Answer]]:
+    """Each question with its answer, as they come. Errors: OSError where a question can't be asked at all."""
+    with _Conversations(pace, make, payload) as running:
+        yield from running.over(deque(questions))
+
+
+class _Conversations:
+    """Those that have begun and not ended."""
+
+    def __init__(self, pace: Pace, make: MakeSocket, payload: Payload) -> None:
+        self._pace = pace
+        self._make = make
+        self._payload = payload
+        self._selector = selectors.DefaultSelector()
+        self._deadlines: dict[socket.socket, float] = {}  # in the order in which they end
+        self._next_start = 0.0
+
+    def __enter__(self) -> _Conversations:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._deadlines:
+            one.close()
+        self._selector.close()
+
+    def over(self, waiting: deque[Question]) -> Iterator[tuple[Question, Answer]]:
+        while waiting or self._deadlines:
+            while waiting and self._may_start():
+                yield from self._begin(waiting.popleft())
+            for key, _ in self._selector.select(self._rest(bool(waiting))):
+                yield from self._heard(key.fileobj, key.data)  # type: ignore[arg-type]
+            yield from self._given_up()
+
+    def _may_start(self) -> bool:
+        return len(self._deadlines) < self._pace.at_once and time.monotonic() >= self._next_start
+
+    def _rest(self, more: bool) -> float:
+        """How long nothing can happen but an answer."""
+        ends = [next(iter(self._deadlines.values()))] if self._deadlines else []
+        if more and len(self._deadlines) < self._pace.at_once:
+            ends.append(self._next_start)
+        return max(0.0, min(ends) - time.monotonic()) if ends else 0.0
+
+    def _begin(self, question: Question) -> Iterator[tuple[Question, Answer]]:
+        now = time.monotonic()
+        if self._pace.rate:
+            self._next_start = max(now - 1, self._next_start) + 1 / self._pace.rate
+        asking = self._make(question.origin, *_kind(question))
         try:
-            die_with_parent()
-            _echo(listening)
-        finally:
-            os._exit(0)
-    listening.close()
-    return child
+            waits = self._spoken(asking, question)
+        except OSError as error:
+            asking.close()
+            yield question, _refused(error)
+            return
+        self._deadlines[asking] = now + self._pace.patience
+        self._selector.register(asking, waits, question)
+
+    def _spoken(self, asking: socket.socket, question: Question) -> int:
+        """Says the first word. **Shape** the event that an answer is. Errors: OSError when it is refused at once."""
+        asking.setblocking(False)
+        if question.source:
+            asking.bind((question.source, 0))
+        code = asking.connect_ex((question.address, question.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, "")
+        if question.transport.type == socket.SOCK_STREAM:
+            return selectors.EVENT_WRITE
+        asking.send(_echo_request(asking.family) if question.transport is Transport.PING else self._payload(question))
+        return selectors.EVENT_READ
+
+    def _heard(self, asking: socket.socket, question: Question) -> Iterator[tuple[Question, Answer]]:
+        code = asking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._end(asking)
+        yield question, _refused(OSError(code, "")) if code else Answer.OPEN
+
+    def _given_up(self) -> Iterator[tuple[Question, Answer]]:
+        now = time.monotonic()
+        late = []
+        for asking, deadline in self._deadlines.items():
+            if deadline > now:
+                break
+            late.append(asking)
+        for asking in late:
+            question: Question = self._selector.get_key(asking).data
+            self._end(asking)
+            yield question, Answer.FILTERED
+
+    def _end(self, asking: socket.socket) -> None:
+        self._selector.unregister(asking)
+        del self._deadlines[asking]
+        asking.close()
 
 
-def connect(make: MakeSocket, transport: Transport, address: str, port: int, patience: float) -> Answer:
-    family = _family(address)
-    protocol = transport.protocol
-    if transport is Transport.PING and family == socket.AF_INET6:
-        protocol = socket.IPPROTO_ICMPV6
-    with make(family, transport.type, protocol) as asking:
-        asking.settimeout(patience)
-        try:
-            asking.connect((address, port))
-            if transport.type == socket.SOCK_STREAM:
-                return Answer.OPEN
-            asking.send(_echo_request(family) if transport is Transport.PING else QUESTION)
-            return Answer.OPEN if asking.recv(LONGEST) else Answer.CLOSED
-        except TimeoutError:
-            return Answer.FILTERED
-        except OSError:  # refused, reset, unreachable, prohibited: what the error says is that someone said no
-            return Answer.CLOSED
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""What is no word of the far end, but trouble here."""
 
 
-def _family(address: str) -> int:
+def _refused(error: OSError) -> Answer:
+    """What an error says: refused, reset, unreachable, prohibited. Errors: those that are our own."""
+    if error.errno in _OURS:
+        raise error
+    return Answer.FILTERED if error.errno == errno.ETIMEDOUT else Answer.CLOSED
+
+
+def family_of(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _kind(question: Question) -> tuple[int, int, int]:
+    family, transport = family_of(question.address), question.transport
+    icmpv6 = transport is Transport.PING and family == socket.AF_INET6
+    return family, transport.type, socket.IPPROTO_ICMPV6 if icmpv6 else transport.protocol
 
 
 def _echo_request(family: int) -> bytes:
     """The kernel fills in the checksum and the identifier."""
     return pack("!BBHHH", 128 if family == socket.AF_INET6 else 8, 0, 0, 0, 1)
-
-
-def _echo(listening: socket.socket) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(listening, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                _answer(selector, listening, key.fileobj)  # type: ignore[arg-type]
-
-
-def _answer(selector: selectors.BaseSelector, listening: socket.socket, ready: socket.socket) -> None:
-    if listening.type == socket.SOCK_DGRAM:
-        message, where, _, sender = listening.recvmsg(LONGEST, LONGEST)
-        listening.sendmsg([message], where, 0, sender)  # from the address that was asked, also at a wildcard
-    elif ready is listening:
-        selector.register(listening.accept()[0], selectors.EVENT_READ)
-    else:
-        with suppress(ConnectionError):
-            if message := ready.recv(LONGEST):
-                ready.sendall(message)
-                return
-        selector.unregister(ready)
-        ready.close()

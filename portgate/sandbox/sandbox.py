@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +15,10 @@ from typing import Final, ParamSpec, TypeVar
 
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, interface_interval
-from portgate.sandbox import namespace, probe
+from portgate.sandbox import listening, namespace, probe
+from portgate.sandbox.listening import Waiting
 from portgate.sandbox.namespace import Namespace
-from portgate.sandbox.probe import Answer, Transport
+from portgate.sandbox.probe import Answer, Pace, Question, Transport
 
 HOST: Final = "the host"  # no link can be called so: interface names have no blanks
 ETHER_TYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
@@ -125,6 +128,21 @@ class Sandbox:
         self._stack.callback(process.kill)
         return process
 
+    def hand_over(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Runs a program on the host with the terminal of this process; its exit status, as a shell has it.
+
+        Ctrl-C is for the program. **Errors** PortgateError PG592 when there is no such program.
+        """
+        command, descriptors = self._entering(HOST, argv)
+        if shutil.which(argv[0]) is None:
+            raise _failed(argv, "there is no such program")
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # a function, for what is ignored is inherited
+        try:
+            status = subprocess.call(command, env=env, pass_fds=descriptors)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        return status if status >= 0 else 128 - status
+
     def _entering(self, inside: str, argv: Sequence[str]) -> tuple[list[str], list[int]]:
         """The program as one that enters first and dies with us (util-linux), and the descriptors that it needs."""
         where = self._namespaces[inside]
@@ -144,14 +162,23 @@ class Sandbox:
 
     def listen(self, transport: Transport, address: str, port: int, *, inside: str = HOST) -> None:
         """A process that listens there and echoes what it gets, until the sandbox ends. Errors: OSError."""
-        listening = probe.bound(self._namespaces[inside].socket, transport, address, port)
-        self._stack.callback(namespace.kill, probe.echo_process(listening))
+        self.listen_all([(transport, address, port)], inside=inside)
+
+    def listen_all(self, waiting: Sequence[Waiting], *, inside: str = HOST) -> None:
+        """One process that listens at all of them."""
+        made = self._namespaces[inside].sockets(listening.kinds(waiting))
+        ready = [listening.bound(one, address, port) for one, (_, address, port) in zip(made, waiting, strict=True)]
+        self._stack.callback(namespace.kill, listening.echo_process(ready))
 
     def connect(
         self, transport: Transport, address: str, port: int = 0, *, source: str, patience: float = 0.5
     ) -> Answer:
         """What the peer of link `source` meets there. Units: `patience` in seconds, after which it counts as filtered."""
-        return probe.connect(self._namespaces[source].socket, transport, address, port, patience)
+        return self.ask([Question(transport, address, port, source)], Pace(patience))[0]
+
+    def ask(self, questions: Sequence[Question], pace: Pace) -> list[Answer]:
+        """What the peers meet, each answer at the place of its question."""
+        return self.call(_answers, self._namespaces, questions, pace)
 
     def inject(self, link: str, packets: Iterable[bytes]) -> None:
         """Puts IP packets on the cable, as they are: any source address will do."""
@@ -174,7 +201,7 @@ class Sandbox:
             one.call(_set_sysctls)
         self._ip(HOST, ("link set lo up", *(self._cable(number, link) for number, link in enumerate(self.links))))
         for link in self.links:
-            self._ip(HOST, _addressed(link.name, link.host))
+            self._ip(HOST, [*_addressed(link.name, link.host), *_neighbours(link)])
             self._ip(link.name, ("link set lo up", *_addressed(link.name, link.peer), *_routes(link.host)))
         self._ip(HOST, _routes(self.links[0].peer) if self.links else ())
 
@@ -187,6 +214,17 @@ class Sandbox:
 
     def _ip(self, inside: str, commands: Iterable[str]) -> None:
         self.run(["ip", "-batch", "-"], "\n".join(commands), inside=inside)
+
+
+def _answers(namespaces: Mapping[str, Namespace], questions: Sequence[Question], pace: Pace) -> list[Answer]:
+    """For a child process on the host, which goes from namespace to namespace for its sockets."""
+
+    def make(origin: str, family: int, kind: int, protocol: int) -> socket.socket:
+        namespaces[origin].turn()
+        return socket.socket(family, kind, protocol)
+
+    found = dict(probe.ask(questions, pace, make))
+    return [found[one] for one in questions]
 
 
 def _set_sysctls() -> None:
@@ -203,6 +241,12 @@ def _addressed(interface: str, addresses: Iterable[str]) -> Iterable[str]:
     yield f"link set dev {interface} up"
     for address in addresses:
         yield f"address add {address} dev {interface}" + (" nodad" if ":" in address else "")
+
+
+def _neighbours(link: Link) -> Iterable[str]:
+    """A peer's address without a network is a neighbour on this link."""
+    alone = (one.rpartition("/") for one in link.peer)
+    yield from (f"route add {one} dev {link.name}" for one, _, length in alone if length in ("32", "128"))
 
 
 def _routes(gateways: Sequence[str]) -> Iterable[str]:

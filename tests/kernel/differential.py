@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 from portgate.core.diagnostics import PortgateError
-from portgate.core.net import DCCP, TCP, UDPLITE, Family, parse_address
+from portgate.core.net import UDPLITE, Family, parse_address
 from portgate.core.ruleset import CtState, Ruleset
 from portgate.sandbox import Fate, Oracle, Probe
-from tests.generate.packets import RST, Packets, probe
+from portgate.sandbox.oracle import is_unanswerable
+from tests.generate.packets import Packets, probe
 from tests.packet import Packet
 
 Decide = Callable[[Ruleset, Sequence[Packet]], Sequence[str]]  # "accept", "drop", "reject" or "depends" for each
@@ -104,14 +105,10 @@ class Kernel:
 
 
 def agree(packet: Packet, kernel: str, other: str) -> bool:
-    """Where the kernel answers nothing to a `reject`, it can't be told from a drop: to a reset, and to DCCP.
-
-    (To DCCP over IPv4 never, over IPv6 not where iptables translates it, too.)
-    """
+    """Whether they may both be right. (DCCP over IPv4 is never answered, over IPv6 not where iptables translates it, too.)"""
     if other == "depends" or kernel == other:
         return True
-    silent = packet.tcp_flags & RST if packet.proto == TCP else packet.proto == DCCP
-    return bool(silent) and (kernel, other) == ("drop", "reject")
+    return is_unanswerable(packet.proto, packet.tcp_flags) and (kernel, other) == ("drop", "reject")
 
 
 def conntrack_states(oracle: Oracle) -> dict[int, CtState]:
