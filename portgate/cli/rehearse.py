@@ -48,7 +48,7 @@ def _lines(done: Rehearsal) -> Iterator[str]:
     from portgate.report import rehearsal
     from portgate.report.text import escape
 
-    yield f"{escape(done.policy)}, by {done.backend}, on {escape(done.system)}"
+    yield f"{escape(done.policy)}, by {done.backend}"
     yield ""
     meetings = (rehearsal.Meeting(one.origin.name, one.packet, one.answer.value) for one in done.conversations)
     yield from rehearsal.lines(meetings, paint(), room())

@@ -85,6 +85,7 @@ HOST = "--host host.json"
 PRINTED = {
     "check": ["check web.yaml", "check bad.yaml"],
     "plan": [f"plan web.yaml {HOST}", f"plan forwards.yaml {HOST}"],
+    "test": ["test web.yaml", "test bad.yaml", "test broken.yaml"],
     "audit": [f"audit {HOST}", f"audit web.yaml {HOST}", f"audit forwards.yaml {HOST}"],
     "verify": [f"verify web.yaml {HOST}"],
     "import": [f"import {HOST}"],
@@ -97,6 +98,7 @@ PRINTED = {
 }
 """Command lines for each table, by which every documented shape is met."""
 
+BROKEN = "portgate: 1\ninbound: {allow: [https, 8080/tcp]}\nexpect: [{only: [https]}]\n"
 BAD = "portgate: 1\ninbound: {allow: [htps, ssh, ssh, telnet]}\n"
 FORWARDS = """\
 {portgate: 1, name: forwards, inbound: {default: drop, allow: [{port: ssh, limit: 3/minute}, {port: 40000/tcp}]},
@@ -107,6 +109,7 @@ FORWARDS = """\
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Path:
     (folder / "bad.yaml").write_text(BAD)
+    (folder / "broken.yaml").write_text(BROKEN)
     (folder / "forwards.yaml").write_text(FORWARDS)
     return folder
 
@@ -153,6 +156,8 @@ def test_what_a_live_host_answers_has_the_documented_shape(tmp_path: Path) -> No
             ("open", "open 9090/udp --for 1h --yes"),
             ("status", "status"),
             ("audit", "audit web.yaml"),
+            ("try", "try web.yaml"),
+            ("test", "test web.yaml --in sandbox"),
             ("compared", "history 1"),
             ("compared", "history 1 3"),
         )
