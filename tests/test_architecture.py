@@ -32,7 +32,8 @@ LAYERS = {
     "applied": "core backends host apply engine",
     "ports": "core language backends apply engine changes",
     "rehearsal": "core host engine changes promises sandbox",
-    "cli": "core language backends sockets host apply engine changes applied ports promises sandbox report rehearsal",
+    "probing": "core sandbox",
+    "cli": "core language backends sockets host apply engine changes applied ports promises sandbox report rehearsal probing",
     "__main__": "cli",
 }
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "verify": "questions.verify",
     "trace": "questions.trace",
     "import": "importing.import_policy",
+    "probe": "probe.probe",
     "status": "host.status",
     "sockets": "host.sockets",
     "capture": "host.capture",

@@ -40,6 +40,10 @@ class Progress:
             teller.join()
             self._teller = None
 
+    def tell(self, what: str) -> None:
+        """What goes on now."""
+        self._what = what
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """While somebody is asked."""
@@ -53,6 +57,6 @@ class Progress:
         seconds, line = 0, ""
         while not done.wait(PATIENCE):
             seconds += 1
-            line = f"{self._what} ... {seconds} s"
-            print(f"\r{line}", end="", file=sys.stderr, flush=True)
+            before, line = line, f"{self._what} ... {seconds} s"
+            print(f"\r{line.ljust(len(before))}", end="", file=sys.stderr, flush=True)
         print("\r" + " " * len(line) + "\r" if line else "", end="", file=sys.stderr, flush=True)

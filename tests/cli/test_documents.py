@@ -158,6 +158,7 @@ def test_what_a_live_host_answers_has_the_documented_shape(tmp_path: Path) -> No
             ("audit", "audit web.yaml"),
             ("try", "try web.yaml"),
             ("test", "test web.yaml --in sandbox"),
+            ("probe", "probe 192.0.2.1 web.yaml --rate 5000"),
             ("compared", "history 1"),
             ("compared", "history 1 3"),
         )
