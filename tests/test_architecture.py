@@ -21,7 +21,7 @@ LAYERS = {
     "language": "core",
     "report": "core",
     "backends": "core",
-    "sockets": "core",
+    "sockets": "core language",
     "linux_facts": "core sockets",
     "host": "core backends sockets linux_facts",
     "apply": "core backends",

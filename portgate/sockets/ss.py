@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import dedent
 
@@ -19,7 +19,8 @@ from portgate.core.capture import Reading
 from portgate.core.cgroup import place
 from portgate.core.diagnostics import Diagnostic, Span
 from portgate.core.listener import Endpoint, Listener, Local, Process, Sockets, assume_dual, count_connections, unmap
-from portgate.core.net import DCCP, PROTOCOLS, SCTP, TCP, UDP, UDPLITE, Family, parse_address
+from portgate.core.net import DCCP, PORT_MAX, PROTOCOLS, SCTP, TCP, UDP, UDPLITE, Family, parse_address
+from portgate.sockets.saved import few, named_port, names_assumed, nothing_found
 
 KINDS = ("ss",)
 
@@ -48,7 +49,7 @@ _ROW = re.compile(
 )
 _HOLDER = re.compile(r'\("(.{0,64}?)",(?:pid=)?(\d{1,9}),[^()]*\)')
 _EXTRA = re.compile(r"\s(uid|ino|v6only|cgroup):(\S+)")
-_MOST_NOTES = 20
+_REMEDY = "save the output of `ss -tulpn`, with -n"
 _LONGEST_ROW = 1 << 16
 
 
@@ -100,6 +101,9 @@ def parse(reading: Reading) -> Sockets:
     listeners = [_listener(row, one, counts.get(one, 0)) for (row, _), one in zip(waiting, settled, strict=True)]
     listeners.sort(key=lambda one: one.sort_key)
     notes = [*_not_understood(strange, reading.source), *_assumptions(rows, told, reading.source)]
+    notes += names_assumed(_named(row for row, _ in waiting), reading.source, _REMEDY)
+    if not rows and not _HEADER.match(reading.text.lstrip()):
+        notes.append(nothing_found(reading.source, "ss", _REMEDY))
     return Sockets(tuple(listeners), tuple(notes))
 
 
@@ -173,7 +177,8 @@ def _endpoint(row: _Row, old: bool) -> Endpoint:
     family, address, dual = _address(host, old, row.extra.get("v6only"))
     if row.kind in _RAW:
         return _number(port, _IP_PROTOCOLS), family, address, None, False, device
-    return (_STREAMS | _DATAGRAMS)[row.kind], family, address, _port(port), dual, device
+    protocol = (_STREAMS | _DATAGRAMS)[row.kind]
+    return protocol, family, address, _port(port, protocol), dual, device
 
 
 def _address(host: str, old: bool, v6only: str | None) -> tuple[Family, int | None, bool | None]:
@@ -190,7 +195,8 @@ def _address(host: str, old: bool, v6only: str | None) -> tuple[Family, int | No
 
 def _local(row: _Row) -> Local:
     host, device, port = _split(row.local)
-    return _STREAMS[row.kind], *unmap(*parse_address(host)), _port(port), device
+    protocol = _STREAMS[row.kind]
+    return protocol, *unmap(*parse_address(host)), _port(port, protocol), device
 
 
 def _split(local: str) -> tuple[str, str | None, str]:
@@ -200,9 +206,9 @@ def _split(local: str) -> tuple[str, str | None, str]:
     return address, device or None, port
 
 
-def _port(text: str) -> int:
-    number = _number(text, {})
-    if not 0 < number <= 0xFFFF:
+def _port(text: str, protocol: int) -> int:
+    number = named_port(text, protocol) or _number(text, {})
+    if not 0 < number <= PORT_MAX:
         raise ValueError(f"{text} is no port")
     return number
 
@@ -240,12 +246,15 @@ def _listener(row: _Row, endpoint: Endpoint, connections: int) -> Listener:
 # ------------------------------------------------------------------ what to tell about it
 
 
+def _named(rows: Iterable[_Row]) -> dict[str, int]:
+    """The names that were taken for ports."""
+    ports = [(row, _split(row.local)[2]) for row in rows if row.kind in _STREAMS | _DATAGRAMS]
+    return {name: _port(name, (_STREAMS | _DATAGRAMS)[row.kind]) for row, name in ports if not name.isdigit()}
+
+
 def _not_understood(strange: Strange, source: str) -> Iterator[Diagnostic]:
-    remedy = "save the output of `ss -tulpn`, with -n"
-    for line, why in sorted(strange)[:_MOST_NOTES]:
-        yield Diagnostic("PG443", why, Span(source, line, 1, line + 1, 1), remedy)
-    if len(strange) > _MOST_NOTES:
-        yield Diagnostic("PG443", f"{len(strange) - _MOST_NOTES} more lines of {source}", remedy=remedy)
+    notes = [Diagnostic("PG443", why, Span(source, line, 1, line + 1, 1), _REMEDY) for line, why in sorted(strange)]
+    return few(notes, source, _REMEDY)
 
 
 def _assumptions(rows: Sequence[_Row], told: Sequence[Endpoint], source: str) -> Iterator[Diagnostic]:
