@@ -121,7 +121,7 @@ def _no_backend() -> Capture:
 def _sockets(with_packages: bool) -> Capture:
     from portgate.sockets import live
 
-    return Capture((live.capture(with_packages),))
+    return live.captured(with_packages)
 
 
 def _facts() -> Capture:

@@ -7,6 +7,7 @@ Nothing else in portgate names a source, so adding one is adding a file. What re
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from itertools import chain
@@ -14,7 +15,9 @@ from pkgutil import iter_modules
 from typing import Protocol, cast
 
 from portgate.core.capture import Reading
-from portgate.core.listener import Sockets
+from portgate.core.listener import Listener, Sockets
+
+_NO_OWNERS = "PG440"
 
 
 class Source(Protocol):
@@ -41,5 +44,26 @@ def parse(readings: Iterable[Reading]) -> Sockets:
     parts = [sources()[one.kind].parse(one) for one in readings if one.kind in sources()]
     if len(parts) == 1:
         return parts[0]
-    listeners = sorted(chain.from_iterable(part.listeners for part in parts), key=lambda one: one.sort_key)
-    return Sockets(tuple(listeners), tuple(chain.from_iterable(part.notes for part in parts)))
+    listeners: tuple[Listener, ...] = ()
+    for part in parts:
+        listeners = _together(listeners, part.listeners)
+    unowned = not all(one.processes for one in listeners)
+    told = chain.from_iterable(part.notes for part in parts)
+    notes = dict.fromkeys(one for one in told if unowned or one.code != _NO_OWNERS)
+    return Sockets(tuple(sorted(listeners, key=lambda one: one.sort_key)), tuple(notes))
+
+
+def _together(known: tuple[Listener, ...], more: tuple[Listener, ...]) -> tuple[Listener, ...]:
+    """What two programs tell of one host. A socket that both list is one, with the owners that either names."""
+    told = {_place(one): one for one in more}
+    both = (_united(one, told[_place(one)]) if _place(one) in told else one for one in known)
+    places = {_place(one) for one in known}
+    return (*both, *(one for one in more if _place(one) not in places))
+
+
+def _place(one: Listener) -> tuple[object, ...]:
+    return one.kind, one.protocol, one.family, one.address, one.port, one.device
+
+
+def _united(one: Listener, other: Listener) -> Listener:
+    return replace(one, dual=one.dual or other.dual, processes=one.processes or other.processes)

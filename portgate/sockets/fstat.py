@@ -15,7 +15,7 @@ import re
 from portgate.core.capture import Reading
 from portgate.core.listener import Process, Sockets
 from portgate.core.net import TCP, UDP, Family
-from portgate.sockets.saved import Rows, nothing_found
+from portgate.sockets.saved import Rows
 
 KINDS = ("fstat",)
 
@@ -38,7 +38,7 @@ def parse(reading: Reading) -> Sockets:
 
     rows.each_line(reading, read)
     if not _IS_IP.search(reading.text):
-        rows.notes.append(nothing_found(reading.source, "fstat about a socket of IP", _REMEDY))
+        rows.missed("fstat about a socket of IP")
     return rows.sockets()
 
 

@@ -14,7 +14,7 @@ from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.listener import Process, Sockets
 from portgate.core.net import TCP, UDP, Family
-from portgate.sockets.saved import Rows, nothing_found
+from portgate.sockets.saved import Rows
 
 KINDS = ("lsof",)
 
@@ -39,7 +39,7 @@ def parse(reading: Reading) -> Sockets:
         told = "`lsof -iTCP -sTCP:LISTEN -iUDP` leaves it out"
         rows.notes.append(Diagnostic("PG442", f"{reading.source} lists no UDP at all; {told}", remedy=_REMEDY))
     if not _IS_IP.search(reading.text):
-        rows.notes.append(nothing_found(reading.source, "lsof about a socket of IP", _REMEDY))
+        rows.missed("lsof about a socket of IP")
     return rows.sockets()
 
 

@@ -17,7 +17,7 @@ from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.listener import Process, Sockets
 from portgate.core.net import SCTP, TCP, UDP, UDPLITE, Family
-from portgate.sockets.saved import Rows, nothing_found
+from portgate.sockets.saved import Rows
 
 KINDS = ("netstat-linux", "netstat-bsd", "netstat-macos")
 
@@ -25,14 +25,16 @@ _PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "udplite": UDPLITE, "udpl": 
 _STREAMS = (TCP, SCTP)
 _START = r"\s*(?:[0-9a-f]{4,20}\s+){0,2}(?P<protocol>tcp|udp|sctp|udplite|udpl)(?P<family>46|4|6)?"
 _IS_IP = re.compile(rf"{_START}\s")
-_ROW = re.compile(rf"{_START}(?:\s+\d+(?=\s))*\s+(?P<local>\S+)\s+(?P<peer>\S*[*]|\S+[:.]\S+)(?P<rest>(?:\s.*)?)")
+_ROW = re.compile(
+    rf"{_START}(?:\s+\d+(?=\s))*\s+(?P<local>\S+[:.]\S+)\s+(?P<peer>\S*[*]|\S+[:.]\S+)(?P<rest>(?:\s.*)?)"
+)
 _QUEUE = re.compile(rf"{_START}\s+\d+/\d+/\d+\s+(?P<local>\S+)\s*")
 _SHORT = re.compile(rf"{_START}\s+(?P<local>\S+)\s+(?:LISTEN|NA)(?P<rest>(?:\s.*)?)")
 _STATE = re.compile(r"\s+([A-Z][A-Z_0-9]{3,})\b")
 _TIMER = re.compile(r"\s+(?:off|on|keepalive|timewait|probe|unkn-\d+)\s+\([\d./]+\)\s*$")
 _HOLDER = re.compile(r"\s(\d{1,9})/(\S.{0,64}?)\s*$")
 _USER = re.compile(r"^\s+(?:[A-Z_]+\s+)?(\S+)\s+\d+\s+(?:\d{1,9}/\S|-)")
-_MACOS_HOLDER = re.compile(r"\s\s((?:\S| (?=\S)){1,64}):(\d{1,9})\s+[0-9a-f]{5}\s+[0-9a-f]{8}\b")
+_MACOS_HOLDER = re.compile(r"\s\s(\S(?: ?\S){0,63}):(\d{1,9})\s+[0-9a-f]{5}\s+[0-9a-f]{8}\b")
 _HEADER = re.compile(r"^(?:Active Internet|\s*Proto\s+Recv-Q|Current listen queue)", re.MULTILINE)
 _CONNECTED_ONLY = re.compile(r"^Active Internet connections(?: \(w/o servers\))?\s*$", re.MULTILINE)
 _REMEDIES = {"netstat-linux": "save the output of `netstat -tulpnW`"}
@@ -51,7 +53,7 @@ def parse(reading: Reading) -> Sockets:
 
     rows.each_line(reading, read)
     if not (_HEADER.search(reading.text) or any(map(_IS_IP.match, reading.text.split("\n")))):
-        rows.notes.append(nothing_found(reading.source, "netstat about a socket of IP", remedy))
+        rows.missed("netstat about a socket of IP")
     if _CONNECTED_ONLY.search(reading.text):
         told = f"{reading.source} was made without -a or -l, and shows no listeners of TCP"
         rows.notes.append(Diagnostic("PG442", told, remedy=remedy))

@@ -15,7 +15,7 @@ from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.listener import Process, Sockets
 from portgate.core.net import SCTP, TCP, UDP, Family
-from portgate.sockets.saved import Rows, nothing_found
+from portgate.sockets.saved import Rows
 
 KINDS = ("pfiles",)
 
@@ -38,7 +38,7 @@ def parse(reading: Reading) -> Sockets:
         told = f"{reading.source} does not say which sockets are TCP and which UDP; they are taken for both"
         rows.notes.append(Diagnostic("PG444", told, remedy=_REMEDY))
     if not gathered.named:
-        rows.notes.append(nothing_found(reading.source, "pfiles about a socket of IP", _REMEDY))
+        rows.missed("pfiles about a socket of IP")
     return rows.sockets()
 
 

@@ -15,7 +15,7 @@ from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.listener import Process, Sockets
 from portgate.core.net import SCTP, TCP, UDP, UDPLITE, Family
-from portgate.sockets.saved import Rows, nothing_found
+from portgate.sockets.saved import Rows
 
 KINDS = ("sockstat",)
 
@@ -49,7 +49,7 @@ def parse(reading: Reading) -> Sockets:
         told = f"{reading.source} lists no UDP at all; it may have been left out"
         rows.notes.append(Diagnostic("PG442", told, remedy=_REMEDY))
     if not understood:
-        rows.notes.append(nothing_found(reading.source, "sockstat", _REMEDY))
+        rows.missed("sockstat")
     return rows.sockets()
 
 

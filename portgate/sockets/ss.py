@@ -102,7 +102,7 @@ def parse(reading: Reading) -> Sockets:
     listeners.sort(key=lambda one: one.sort_key)
     notes = [*_not_understood(strange, reading.source), *_assumptions(rows, told, reading.source)]
     notes += names_assumed(_named(row for row, _ in waiting), reading.source, _REMEDY)
-    if not rows and not _HEADER.match(reading.text.lstrip()):
+    if not rows and not strange and not _HEADER.match(reading.text.lstrip()):
         notes.append(nothing_found(reading.source, "ss", _REMEDY))
     return Sockets(tuple(listeners), tuple(notes))
 

@@ -48,10 +48,21 @@ def test_output_without_any_udp_is_doubted() -> None:
     assert "PG442" in [one.code for one in read("sshd 1 root 3u IPv4 1234 0t0 TCP *:22 (LISTEN)\n").notes]
 
 
-@pytest.mark.parametrize("name", ["*:ssh (LISTEN)", "[::g]:22 (LISTEN)", "*:99999 (LISTEN)", "a b c"])
+@pytest.mark.parametrize("name", ["*:no-such-service (LISTEN)", "*:99999 (LISTEN)", "a b c"])
 def test_a_strange_line_is_noted_with_its_place(name: str) -> None:
     noted = [one for one in read(f"{TEXT}sshd 1 root 3u IPv4 1234 0t0 TCP {name}\n").notes if one.code == "PG443"]
     assert [one.span.line for one in noted if one.span] == [TEXT.count("\n") + 1]
+
+
+def test_names_in_place_of_ports_are_the_usual_ones() -> None:
+    found = read("sshd 1 root 3u IPv4 1234 0t0 TCP localhost:ssh (LISTEN)\nnamed 2 bind 3u IPv4 1 0t0 UDP *:domain\n")
+    assert {one.where for one in found.listeners} == {"127.0.0.1:22", "0.0.0.0:53"}
+    assert ["ssh for 22, domain for 53" in one.detail for one in found.notes] == [True]
+
+
+def test_text_about_other_files_is_told_to_have_nothing() -> None:
+    (note,) = read("init 1 root cwd DIR 8,1 4096 2 /\n").notes
+    assert "has not one line of lsof about a socket of IP" in note.detail
 
 
 @given(st.text(max_size=300) | st.text("sshd 1 root 3u IPv4 IPv6 0t0 TCP UDP *:22 (LISTEN)\n", max_size=300))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portgate.core.capture import Reading
-from portgate.core.listener import Process, Sockets
+from portgate.core.listener import Listener, Process, Sockets
 from portgate.sockets import parse
 
 CORPUS = Path(os.environ.get("PORTGATE_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
@@ -42,7 +42,7 @@ def read(text: str, kind: str = "netstat-linux") -> Sockets:
 def test_rows_of_linux_become_listeners_with_their_owners() -> None:
     found = {one.where: one for one in read(LINUX).listeners}
     assert set(found) == {"0.0.0.0:22", "[::]:22", "*:80 (dual)", "0.0.0.0:111", "[fe80::1]:123"}
-    assert found["*:80 (dual)"].processes == (Process(579, "nginx: worker p"),)
+    assert found["*:80 (dual)"].processes == (Process(579, "nginx: worker p", "0"),)
     assert [one.code for one in read(LINUX).notes] == ["PG444"]
 
 
@@ -53,10 +53,71 @@ def test_rows_of_the_bsds_become_listeners_without_owners(kind: str) -> None:
     assert [one.code for one in found.notes] == ["PG440"]
 
 
-@pytest.mark.parametrize("local", ["0.0.0.0:ssh", "localhost:22", "0.0.0.0:0"])
+@pytest.mark.parametrize("local", ["0.0.0.0:no-such-service", "0.0.0.0:99999", "0.0.0.0:0", "22"])
 def test_a_strange_line_is_noted_with_its_place(local: str) -> None:
     noted = [one for one in read(f"{LINUX}tcp 0 0 {local} 0.0.0.0:* LISTEN 1/x\n").notes if one.code == "PG443"]
     assert [one.span.line for one in noted if one.span] == [LINUX.count("\n") + 1]
+
+
+def one(line: str, kind: str = "netstat-linux") -> tuple[Listener, list[str]]:
+    """The one listener in a line, and the codes of what was assumed."""
+    found = read(f"{line}\n", kind)
+    (listener,) = found.listeners
+    return listener, [note.code for note in found.notes]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "where", "codes"),
+    [
+        ("tcp 0 0 0.0.0.0:ssh 0.0.0.0:* LISTEN 1/sshd", "netstat-linux", "0.0.0.0:22", ["PG444"]),
+        ("tcp6 0 0 localhost:smtp [::]:* LISTEN 1/x", "netstat-linux", "[::1]:25", ["PG444"]),
+        ("udp6 0 0 fe80::42:acff:fe11::123 :::* 0 54550 3335/ntpd", "netstat-linux", "[::]:123", ["PG444"]),
+        ("tcp 0 0 ::1:5432 :::* LISTEN 26 14071 1474/pg off (0.00/0/0)", "netstat-linux", "[::1]:5432", []),
+        ("udplite 0 0 0.0.0.0:9 0.0.0.0:* 1/x", "netstat-linux", "0.0.0.0:9", []),
+        ("tcp   0.0.0.0:13      LISTEN      0     4301        1029/daytime", "netstat-linux", "0.0.0.0:13", []),
+        ("f0000000000000001 tcp4 0 0 *.22 *.* LISTEN", "netstat-bsd", "0.0.0.0:22", ["PG440"]),
+        ("fffff80003df4b70 tcp4       0      0      0 *.ssh  *.*  ", "netstat-bsd", "0.0.0.0:22", ["PG444", "PG440"]),
+        ("udp4                       *.syslog               *.*", "netstat-bsd", "0.0.0.0:514", ["PG444", "PG440"]),
+        ("tcp4  0/0/128        *.22", "netstat-bsd", "0.0.0.0:22", ["PG440"]),
+        ("tcp          0      0  *.80                   *.*                    LISTEN", "netstat-bsd", "0.0.0.0:80", ["PG440"]),
+        ("tcp6         0      0  fe80::1%lo0.25         *.*                    LISTEN", "netstat-bsd", "[fe80::1%lo0]:25", ["PG440"]),
+        ("tcp46 0 0 *.22 *.* LISTEN 131072 131072 812 0 00000 00000006", "netstat-macos", "*:22 (dual)", ["PG440"]),
+    ],
+)  # fmt: skip
+def test_a_row_of(line: str, kind: str, where: str, codes: list[str]) -> None:
+    listener, found = one(line, kind)
+    assert (listener.where, found) == (where, codes)
+
+
+def test_macos_14_tells_the_owner() -> None:
+    line = "tcp4  0  0  127.0.0.1.6463  *.*  LISTEN  0  0  131072  131072   Google Chrome H:30518 00100 00000006 0000"
+    listener, _ = one(line, "netstat-macos")
+    assert listener.processes == (Process(30518, "Google Chrome H"),)
+
+
+def test_a_timer_is_no_part_of_the_program() -> None:
+    listener, _ = one("tcp 0 0 0.0.0.0:53 0.0.0.0:* LISTEN 996 19422 1279/dns d off (0.00/0/0)")
+    assert listener.processes == (Process(1279, "dns d", "996"),)
+
+
+@pytest.mark.parametrize("line", ["tcp 0 0 *.22 *.* CLOSED", "udp 0 0 127.0.0.1.9 127.0.0.1.9", "udp 0 0 *.* *.*"])
+def test_what_nobody_may_send_to_is_no_listener(line: str) -> None:
+    assert read(line, "netstat-bsd").listeners == ()
+
+
+@pytest.mark.parametrize("first", ["Active Internet connections (w/o servers)", "Active Internet connections"])
+def test_output_without_servers_says_so(first: str) -> None:
+    (note,) = read(f"{first}\nProto Recv-Q Send-Q Local Address Foreign Address State\n").notes
+    assert note.code == "PG442"
+    assert "without -a or -l" in note.detail
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Kernel IP routing table\n", "  TCP    0.0.0.0:135   0.0.0.0:0   LISTENING   4\n"]
+)
+def test_other_text_is_told_to_have_nothing(text: str) -> None:
+    (note,) = read(text).notes
+    assert "has not one line of netstat" in note.detail
 
 
 @given(

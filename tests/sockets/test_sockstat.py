@@ -55,7 +55,12 @@ def test_output_without_any_udp_is_doubted() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["nonsense", "root sshd 1 3 tcp4 *:ssh *:*", "root sshd 1 3 tcp4 ::1:22 *:*", "root sshd 1 3 tcp4 *:99999 *:*"],
+    [
+        "nonsense",
+        "root sshd 1 3 tcp4 *:no-such-service *:*",
+        "root sshd 1 3 tcp4 ::1:22 *:*",
+        "root sshd 1 3 tcp4 *:99999 *:*",
+    ],
 )
 def test_a_strange_line_is_noted_with_its_place(line: str) -> None:
     noted = [one for one in read(f"{TEXT}{line}\n").notes if one.code == "PG443"]
@@ -64,6 +69,13 @@ def test_a_strange_line_is_noted_with_its_place(line: str) -> None:
 
 def test_many_strange_lines_are_counted() -> None:
     assert "180 more lines" in [one.detail for one in read("x\n" * 200).notes][-1]
+
+
+def test_netbsd_writes_a_dot_and_names() -> None:
+    text = "USER COMMAND PID FD PROTO LOCAL ADDRESS FOREIGN ADDRESS\nroot sshd 456 3 tcp *.ssh *.*\nroot ntpd 7 20 udp6 ::1.123 *.*\n"
+    found = read(text)
+    assert {one.where for one in found.listeners} == {"0.0.0.0:22", "[::1]:123"}
+    assert [one.code for one in found.notes] == ["PG444"]
 
 
 @given(st.text(max_size=300) | st.text("root sshd 1234 tcp46 udp * : . \n", max_size=300))

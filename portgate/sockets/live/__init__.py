@@ -1,4 +1,4 @@
-"""Reading the sockets of the Linux host that portgate runs on. The rest of `sockets` is pure; this acts."""
+"""Reading the sockets of the host that portgate runs on. The rest of `sockets` is pure; this acts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from portgate.core.capture import Reading
+from portgate.core.capture import Capture, Reading
 from portgate.sockets.linux import KINDS, SCHEMA, Connections, Row
 from portgate.sockets.live import diag, owners, procnet
 
@@ -18,15 +18,35 @@ Answers = dict[str, tuple[T | None, str | None]]
 """By protocol: what was found (None: nothing could be asked), and why not by netlink."""
 
 
+def captured(with_packages: bool = False) -> Capture:
+    """As the kernel itself tells it on Linux; elsewhere, and where it tells nothing, as the programs of the system do."""
+    system = os.uname().sysname
+    if system == "Linux":
+        content = _content(with_packages)
+        if not {"tcp", "udp"} <= content["unseen"].keys():
+            return Capture((_reading(content),))
+    from portgate.sockets.live import programs  # noqa: PLC0415 - subprocess is slow to import
+
+    return programs.capture(system)
+
+
 def capture(with_packages: bool = False) -> Reading:
-    """All that listens in this network namespace, and who holds it, as far as this user may see."""
+    """All that listens in this network namespace of Linux, and who holds it, as far as this user may see."""
+    return _reading(_content(with_packages))
+
+
+def _reading(content: Mapping[str, Any]) -> Reading:
+    return Reading(KINDS[0], json.dumps(content, separators=(",", ":")), "netlink sock_diag and /proc")
+
+
+def _content(with_packages: bool) -> dict[str, Any]:
     devices = diag.Devices()
     answers: Answers[list[Row]] = {
         name: _ask(partial(diag.listening, name, devices), partial(procnet.listening, name)) for name in _protocols()
     }
     answers["packet"] = _ask(partial(diag.packet_sockets, devices), partial(procnet.packet_sockets, devices))
     sockets = {name: rows for name, (rows, _) in answers.items() if rows}
-    content = {
+    return {
         "schema": SCHEMA,
         "sockets": sockets,
         "established": _established(sockets, devices),
@@ -34,7 +54,6 @@ def capture(with_packages: bool = False) -> Reading:
         "unseen": {name: why for name, (rows, why) in answers.items() if rows is None},
         **_owners(list(chain.from_iterable(sockets.values())), with_packages),
     }
-    return Reading(KINDS[0], json.dumps(content, separators=(",", ":")), "netlink sock_diag and /proc")
 
 
 def _protocols() -> Iterable[str]:

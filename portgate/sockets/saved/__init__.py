@@ -16,6 +16,7 @@ from portgate.core.net import DCCP, PORT_MAX, SCTP, TCP, UDP, Family, parse_addr
 
 MOST_NOTES = 20
 _MOST_TOLD = 5
+_LONGEST = 1000  # characters; patterns may take time that grows faster than a line
 _STREAMS = (TCP, SCTP, DCCP)
 
 
@@ -36,6 +37,8 @@ class Rows:
         """Calls `read` with every line, and with an empty one at the end; its ValueError says what is not understood."""
         for number, line in enumerate([*reading.text.replace("\r", "").split("\n"), ""], 1):
             try:
+                if len(line) > _LONGEST:
+                    raise ValueError("this line is longer than any row")
                 read(line)
             except ValueError as error:
                 place = Span(self.source, number, 1, number + 1, 1)
@@ -90,6 +93,11 @@ class Rows:
     def _unseen(self) -> Iterator[Diagnostic]:
         if not all(self._holders.values()):
             yield Diagnostic("PG440", f"{self.source} does not tell who holds some of the sockets")
+
+    def missed(self, what: str) -> None:
+        """That the reading has no row of what it should be; nothing new where lines were strange already."""
+        if not self._strange:
+            self.notes.append(nothing_found(self.source, what, self._remedy))
 
     def shows(self, protocol: int) -> bool:
         """Whether a listener of this protocol was found."""
