@@ -239,7 +239,7 @@ def test_an_address_that_a_program_listens_on_is_the_hosts_own(portgate: Portgat
 
 
 def test_of_many_lines_that_are_not_understood_a_few_are_shown(portgate: Portgate, place: Path, tmp_path: Path) -> None:
-    (tmp_path / "ss").write_text("tcp LISTEN 0 5 0.0.0.0:smtp 0.0.0.0:*\n" * 40)
+    (tmp_path / "ss").write_text("tcp LISTEN 0 5 0.0.0.0:no-such-name 0.0.0.0:*\n" * 40)
     portgate("capture", f"--from=ss={tmp_path}/ss", f"--from=nft={place}/ruleset.nft", "-o", tmp_path / "h")
     done = portgate("sockets", "--host", tmp_path / "h")
     assert done.err.count("warning[PG443]") == 5
