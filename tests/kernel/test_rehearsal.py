@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -251,19 +252,26 @@ def test_expectations_in_a_sandbox_have_the_formats_of_ci_systems(tmp_path: Path
     check_junit(out)
 
 
-def test_an_ordinary_user_may_try_a_policy_where_user_namespaces_are_allowed(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where everybody may read, and nobody's own folder is."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "own").mkdir()
+        os.chown(folder / "own", 65534, 65534)
+        yield folder
+
+
+def test_an_ordinary_user_may_try_a_policy_where_user_namespaces_are_allowed(open_folder: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to become an ordinary user")
-    path = tmp_path / "p.yaml"
+    path = open_folder / "p.yaml"
     path.write_text(POLICY)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "own").mkdir()
-    os.chown(tmp_path / "own", 65534, 65534)
     _load_everything()
     assert not tried(path).disagreements
     try:
-        wrong, _ = namespace.in_child(lambda: (_tried_as_nobody(path, tmp_path / "own"), ()))
+        wrong, _ = namespace.in_child(lambda: (_tried_as_nobody(path, open_folder / "own"), ()))
     except PortgateError as refusal:
         if "PG590" not in str(refusal):
             raise
