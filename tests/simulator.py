@@ -265,11 +265,11 @@ class Way:
             case NoTrack():
                 if self.known[Field.CT_STATE] not in WITH_CONNECTION:
                     self.known[Field.CT_STATE] = CtState.UNTRACKED.value
-            case SetMark(mark, mask, value):
-                if mark is not Field.CT_MARK or self._has(mark):
-                    self.known[mark] = self.known[mark] & ~mask | (
-                        self._unknown_bits(mark, mask) if value is None else value
-                    )
+            case SetMark(mark, mask, value, copied):
+                other = Field.CT_MARK if mark is Field.MARK else Field.MARK
+                if (mark is not Field.CT_MARK and not copied) or self._has(Field.CT_MARK):
+                    amount = self._unknown_bits(mark, mask) if value is None else value
+                    self.known[mark] = self.known[mark] & ~mask ^ amount ^ self.known[other] & copied
 
     def _unknown_bits(self, mark: Field, mask: int) -> int:
         bits = (1 << place for place in range(mask.bit_length()))

@@ -8,7 +8,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
@@ -21,9 +21,12 @@ from portgate.core.matches import (
     Matches,
     State,
     exactly,
+    exclusive_or,
     guarded,
     mark_bits,
     merged,
+    other_mark,
+    then,
     under,
 )
 from portgate.core.net import Family, Intervals, interface_interval
@@ -88,6 +91,7 @@ def keeping_place(space: Space, leaf: Diagram, after: Diagram) -> Diagram:
     return after
 
 
+ALL_BITS = Field.MARK.top
 KINDS: Mapping[type[PlainVerdict], Kind] = {Accept: Kind.ACCEPT, Drop: Kind.DROP, Reject: Kind.REJECT}
 
 
@@ -157,9 +161,9 @@ class ChainEvaluation:
 
         def add(leaf: Diagram) -> Diagram:
             value = leaf_of(leaf)
-            return self.space.leaf(value._replace(state=merged(state, value.state)))
+            return self.space.leaf(value._replace(state=then(state, value.state)))
 
-        return self.space.rebuild(under(self.doubts, diagram, state), add)
+        return self.space.rebuild(under(self.space, diagram, state), add)
 
     # -------------------------------------------------------------- rules
 
@@ -167,7 +171,7 @@ class ChainEvaluation:
         place = self.place(chain, index)
         verdict = self._verdict(rule.verdict, place, (chain, index))
         if rule.effects:
-            verdict = self._changed(verdict, self.effects(rule, chain, index))
+            verdict = self.after_effects(rule, chain, index, verdict)
         if verdict is self.go_on:
             return verdict
         tests = self.matches.sides(rule.match)
@@ -177,22 +181,36 @@ class ChainEvaluation:
             return guarded(self.space, self.space.box(tests, self.space.true, self.space.false), verdict, self.go_on)
         return guarded(self.space, self.matches.match(rule.match), verdict, self.go_on)
 
-    def effects(self, rule: Rule, chain: str, index: int) -> State:
-        """What the rule changes of a packet and of what is known of it."""
-        changes: dict[Field | int, Intervals] = {}
-        for effect in rule.effects:
-            if isinstance(effect, SetMark):
-                changes |= self._set_mark(effect, f"{self.matches.name} {chain} {index}")
-            elif isinstance(effect, NoTrack) and self.matches.untracked:
-                changes |= dict.fromkeys((Field.CT_STATE, UNTRACKED_STATE), exactly(CtState.UNTRACKED.value))
-        return merged((), changes.items())
+    def after_effects(self, rule: Rule, chain: str, index: int, following: Diagram) -> Diagram:
+        """What follows, under what the rule changes of a packet and of what is known of it."""
+        place = f"{self.matches.name} {chain} {index}"
+        tracked = self._changed(following, self._effects(rule, place, connected=True))
+        if not any(isinstance(effect, SetMark) and _needs_connection(effect) for effect in rule.effects):
+            return tracked
+        untracked = self._changed(following, self._effects(rule, place, connected=False))
+        return self.space.choose(self.matches.has_connection(), tracked, untracked)
 
-    def _set_mark(self, effect: SetMark, rule: str) -> dict[Field | int, Intervals]:
-        bits = mark_bits(effect.field, effect.mask, effect.value or 0)
-        if effect.value is not None:
-            return {level: exactly(bit) for level, bit in bits}
-        unknown = "a mark that is not known"
-        return {level: exactly(self.doubts.level(f"{rule} sets bit {level}", unknown)) for level, _ in bits}
+    def _effects(self, rule: Rule, place: str, *, connected: bool) -> State:
+        state: State = ()
+        for effect in rule.effects:
+            if isinstance(effect, SetMark) and (connected or not _needs_connection(effect)):
+                state = then(state, tuple(self._marked(effect, place)))
+            elif isinstance(effect, NoTrack) and self.matches.untracked:
+                lost = exactly(CtState.UNTRACKED.value)
+                state = merged(state, [(Field.CT_STATE, lost), (UNTRACKED_STATE, lost)])
+        return state
+
+    def _marked(self, effect: SetMark, place: str) -> Iterator[tuple[int, Intervals]]:
+        """The new value of each bit that changes."""
+        value = effect.value
+        if value is None:
+            for level, _ in mark_bits(effect.field, effect.mask, 0):
+                yield level, exactly(self.doubts.level(f"{place} sets bit {level}", "a mark that is not known"))
+            return
+        cleared, copied = (dict(mark_bits(effect.field, ALL_BITS, mask)) for mask in (effect.mask, effect.copied))
+        for level, bit in mark_bits(effect.field, effect.mask | value | effect.copied, value):
+            kept = () if cleared[level] else exactly(level)
+            yield level, exclusive_or((exactly(bit), kept, exactly(other_mark(level)) if copied[level] else ()))
 
     def _verdict(self, verdict: Verdict, place: Place | None, rule: tuple[str, int]) -> Diagram:
         leaf = self.space.leaf
@@ -301,6 +319,10 @@ class ChainEvaluation:
         return guarded(
             self.space, self.doubts.condition(f"{self.matches.name} {key} decides", reason), decided, self.go_on
         )
+
+
+def _needs_connection(effect: SetMark) -> bool:
+    return effect.field is Field.CT_MARK or effect.copied != 0
 
 
 def _continues_changed(space: Space, row: Diagram) -> bool:

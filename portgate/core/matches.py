@@ -8,14 +8,13 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, intersect, normalize, prefixes
 from portgate.core.packets import (
-    CT_MARK_BITS,
     CT_STATE,
     DOUBTS,
     DPORT,
@@ -51,7 +50,8 @@ from portgate.core.ruleset import (
 )
 
 # What is known of a packet at some point of its path: the values that a field may have, one for most. The bits
-# of marks stand under their levels; a bit that is not known holds the level of a doubt in place of 0 or 1.
+# of marks stand under their levels, each as the exclusive or of several values: 0, 1, and levels, which stand for what
+# they held before, be they of other bits of marks or of a doubt.
 State = tuple[tuple[Field | int, Intervals], ...]
 
 
@@ -59,6 +59,29 @@ def merged(state: State, changes: Iterable[tuple[Field | int, Intervals]]) -> St
     """The state after changes, in an order of its own, so that equal states are equal tuples."""
     together = {**dict(state), **dict(changes)}
     return tuple(sorted(together.items(), key=lambda item: (isinstance(item[0], int), str(item[0]), item[1])))
+
+
+def then(state: State, changes: State) -> State:
+    """The state after changes that speak of the levels of marks as they are in it."""
+    return merged(state, told_by(state, changes))
+
+
+def told_by(state: State, changes: State) -> Iterator[tuple[Field | int, Intervals]]:
+    """The changes, with what the state holds in place of levels of marks."""
+    before = dict(state)
+    for key, values in changes:
+        if isinstance(key, int) and key >= MARK_BITS:
+            yield key, exclusive_or(before.get(level, exactly(level)) for level, _ in values)
+        else:
+            yield key, values
+
+
+def exclusive_or(bits: Iterable[Intervals]) -> Intervals:
+    """The bit that is 1 where an odd number of these are."""
+    odd: set[int] = set()
+    for bit in bits:
+        odd ^= {value for value, _ in bit if value}
+    return tuple((value, value) for value in sorted(odd)) or exactly(0)
 
 
 def exactly(value: int) -> Intervals:
@@ -120,30 +143,70 @@ ORIGINALS = {
     Field.SPORT: Field.ORIGINAL_SPORT,
     Field.DPORT: Field.ORIGINAL_DPORT,
 }
-_MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: CT_MARK_BITS}
+_MARKS: Mapping[Field, int] = {Field.MARK: MARK_BITS, Field.CT_MARK: MARK_BITS + 1}
 _ELSEWHERE = frozenset({*_MARKS, Field.SRC_TYPE, Field.DST_TYPE})  # fields that have no level of their own
 # What rules can change within a chain, by level, as it is before any rule has: a packet without a connection is
 # invalid, and marks are 0.
 UNCHANGED: Mapping[int, int] = {
     UNTRACKED_STATE: CtState.INVALID.value,
     NAT_DONE: 0,
-    **{first + bit: 0 for first in (MARK_BITS, CT_MARK_BITS) for bit in range(32)},
+    **dict.fromkeys(range(MARK_BITS, DOUBTS), 0),
 }
 
 
 def mark_bits(field: Field, mask: int, value: int) -> list[tuple[int, int]]:
     """(level, bit) of each bit in the mask."""
-    return [(_MARKS[field] + bit, value >> 31 - bit & 1) for bit in range(32) if mask >> 31 - bit & 1]
+    return [(_MARKS[field] + 2 * bit, value >> 31 - bit & 1) for bit in range(32) if mask >> 31 - bit & 1]
 
 
-def under(doubts: Doubts, diagram: Diagram, state: State) -> Diagram:
-    """The diagram where the levels in the state have its values; a bit that is not known becomes its doubt."""
-    space = doubts.space
-    bits = {key: values[0][0] for key, values in state if isinstance(key, int)}
-    result = space.restrict(diagram, {level: value for level, value in bits.items() if value < DOUBTS})
-    for level in levels(result) & {level for level, value in bits.items() if value >= DOUBTS}:
-        unknown = space.test(bits[level], exactly(1), 1, space.true, space.false)
-        result = space.choose(unknown, space.restrict(result, {level: 1}), space.restrict(result, {level: 0}))
+def other_mark(level: int) -> int:
+    """The level of the same bit in the other mark."""
+    return level ^ 1
+
+
+def of_connection(level: int) -> bool:
+    """Whether the level is a bit of the connection's mark."""
+    return level >= MARK_BITS and level % 2 == 1
+
+
+def under(space: Space, diagram: Diagram, state: State) -> Diagram:
+    """The diagram where the levels in the state have its values."""
+    bits = {key: values for key, values in state if isinstance(key, int)}
+    known = {level: values[0][0] for level, values in bits.items() if values[-1][1] < MARK_BITS}
+    others = {level: values for level, values in bits.items() if level not in known}
+    return _substituted(space, space.restrict(diagram, known), others)
+
+
+def _substituted(space: Space, diagram: Diagram, bits: Mapping[int, Intervals]) -> Diagram:
+    """The diagram with each of these bits replaced, all at once, by the exclusive or of others."""
+    if levels(diagram).isdisjoint(bits):
+        return diagram
+    memo: dict[Diagram, Diagram] = {}
+
+    def walk(node: Diagram) -> Diagram:
+        if node.level == LEAF:
+            return node
+        found = memo.get(node)
+        if found is None:
+            new = {child: walk(child) for child in dict.fromkeys(node.children)}
+            if node.level < MARK_BITS:
+                found = space.replaced(node, new)
+            else:
+                found = space.choose(
+                    _odd(space, bits.get(node.level, exactly(node.level))), new[node.at(1)], new[node.at(0)]
+                )
+            memo[node] = found
+        return found
+
+    return walk(diagram)
+
+
+def _odd(space: Space, values: Intervals) -> Diagram:
+    """Where the exclusive or of these is 1."""
+    result = space.false
+    for value, _ in values:
+        one = space.true if value == 1 else space.test(value, exactly(1), 1, space.true, space.false)
+        result = space.choose(one, space.negation(result), result)
     return result
 
 
@@ -243,7 +306,7 @@ class Matches:
         if known is not None:
             inside = intersect(known, values)
             if inside == known:
-                return self._has_connection() if field in OF_A_CONNECTION else space.true
+                return self.has_connection() if field in OF_A_CONNECTION else space.true
             return (
                 self.doubts.condition(f"{field.label} {values} of {known}", f"which {field.label} it gets")
                 if inside
@@ -254,14 +317,15 @@ class Matches:
         level = _LEVELS[self.family].get(field)
         if level is not None:
             found = space.test(level, values, field.top, space.true, space.false)
-            return space.both(found, self._has_connection()) if field in OF_A_CONNECTION else found
+            return space.both(found, self.has_connection()) if field in OF_A_CONNECTION else found
         if field in _MARKS:
             return space.chain([self._bits(Bits(field, *part)) for part in _as_bits(values)], space.false)
         if field in (Field.SRC_TYPE, Field.DST_TYPE):
             return self._address_type(field, values)
         return space.false  # a field of the other family
 
-    def _has_connection(self) -> Diagram:
+    def has_connection(self) -> Diagram:
+        """The set of packets that connection tracking follows."""
         return self.test(Field.CT_STATE, ((CtState.NEW.value, CtState.RELATED.value),))
 
     def _bits(self, match: Bits) -> Diagram:
@@ -272,7 +336,8 @@ class Matches:
         if match.value & ~match.mask:
             return space.false
         bits = mark_bits(match.field, match.mask, match.value)
-        return space.box([(level, exactly(bit), 1) for level, bit in bits], space.true, space.false)
+        found = space.box([(level, exactly(bit), 1) for level, bit in bits], space.true, space.false)
+        return space.both(found, self.has_connection()) if match.field is Field.CT_MARK else found
 
     def _address_type(self, field: Field, values: Intervals) -> Diagram:
         host, family = self.host, self.family

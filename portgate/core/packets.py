@@ -4,6 +4,8 @@ Facts
     The order of the levels decides how large diagrams become. Ports, then destinations, then sources was the robust
     one (benchmarks/bench_engine.py): sources before destinations took twice the time, and sources before ports ran out
     of memory on rules of which many name a port for everybody and many a source.
+    The bits of the two marks take turns, because rules combine equal bits of them; one mark after the other would need a
+    node for each of their values.
 """
 
 from __future__ import annotations
@@ -43,8 +45,7 @@ from portgate.core.ruleset import CtState, Field
 PROTOCOL, IIF, OIF, DPORT, SPORT, DST, SRC, ICMP_TYPE, ICMP_CODE, TCP_FLAGS, CT_STATE = range(11)
 UNTRACKED_STATE = 11  # CT_STATE where the packet has no connection: invalid, until a rule says `notrack`
 NAT_DONE = 12  # 1 when a nat chain has decided about the destination, even if it left it as it was
-MARK_BITS = 16  # level of the mark's highest bit; 32 levels, one a bit
-CT_MARK_BITS = 48
+MARK_BITS = 16  # 64 levels: the highest bit of the mark, that of the connection's mark, the next bit of each, ...
 DOUBTS = 80  # from here on: Boolean levels for what is not known; `packets` do not have them
 
 SYN = 2

@@ -281,11 +281,15 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """`field = (field & ~mask) | value`; `value` None: unknown bits."""
+    """`field = (field & ~mask) ^ value ^ (other & copied)`, `other` being the other mark; `value` None: unknown bits.
+
+    A packet without a connection has no mark of one: what would read or write it does nothing.
+    """
 
     field: Field
     mask: int
     value: int | None
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

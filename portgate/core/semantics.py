@@ -24,9 +24,20 @@ from typing import NamedTuple
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
-from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
+from portgate.core.matches import (
+    DESTINATION,
+    ORIGINALS,
+    UNCHANGED,
+    Doubts,
+    State,
+    exactly,
+    merged,
+    of_connection,
+    told_by,
+    under,
+)
 from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize
-from portgate.core.packets import CT_MARK_BITS, DST, LOOPBACK, NAT_DONE
+from portgate.core.packets import DST, LOOPBACK, MARK_BITS, NAT_DONE
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -122,7 +133,7 @@ class Analysis:
             if found is None:
                 if node.level == LEAF:
                     found = node
-                elif node.level >= CT_MARK_BITS:
+                elif node.level >= MARK_BITS:
                     found = space.leaf(self._collapse(node))
                 else:
                     found = space.replaced(node, {child: walk(child) for child in dict.fromkeys(node.children)})
@@ -159,6 +170,13 @@ def before_tracking(base: Base) -> bool:
     return base.hook is Hook.INGRESS or (
         base.hook in (Hook.PREROUTING, Hook.OUTPUT) and base.priority < CONNTRACK_PRIORITY
     )
+
+
+def changeable(state: State) -> State:
+    """What rules can change, as it is: as at first, unless earlier chains have. The mark of an old connection is unknown."""
+    old = dict(state).get(Field.CT_STATE) != exactly(CtState.NEW.value)
+    first = [(level, exactly(value)) for level, value in UNCHANGED.items() if not (old and of_connection(level))]
+    return merged(tuple(first), [(key, values) for key, values in state if isinstance(key, int)])
 
 
 def visitors(base: Base) -> Match:
@@ -319,26 +337,19 @@ class _Path:
             number=self._number(container),
         )
         default = Leaf(KINDS[type(base.default)], place=evaluation.place(chain.name, -1))
-        diagram = self._known_marks(evaluation.chain(chain.name), state)
+        now = changeable(state)
+        diagram = under(self.space, evaluation.chain(chain.name), now)
 
         def end(leaf: Diagram) -> Diagram:
             value = leaf_of(leaf)
             if value.kind in (Kind.CONTINUE, Kind.RETURN):
                 value = default._replace(state=value.state)
-            changed = merged(state, value.state) if value.kind is Kind.ACCEPT else ()
+            changed = merged(state, told_by(now, value.state)) if value.kind is Kind.ACCEPT else ()
             return self.space.leaf(value._replace(state=changed))
 
         result = self.space.rebuild(diagram, end)
-        visiting = self._known_marks(evaluation.matches.match(visitors(base)), state)
+        visiting = under(self.space, evaluation.matches.match(visitors(base)), now)
         return self.space.choose(visiting, result, self._accepted(state))
-
-    def _known_marks(self, diagram: Diagram, state: State) -> Diagram:
-        """What rules can change is as it was, unless earlier chains have; the mark of an old connection is unknown."""
-        here = dict(state)
-        old = here.get(Field.CT_STATE) != exactly(CtState.NEW.value)
-        first = [(level, exactly(value)) for level, value in UNCHANGED.items() if not (old and level >= CT_MARK_BITS)]
-        changed = [(key, values) for key, values in state if isinstance(key, int)]
-        return under(self.analysis.doubts, diagram, merged(tuple(first), changed))
 
     def _number(self, container: Container) -> int | None:
         return self.index[id(container)] if self.places else None

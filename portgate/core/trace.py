@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, leaf_of
-from portgate.core.decision import LEAF, Space
+from portgate.core.decision import LEAF, Diagram, Space
 from portgate.core.decision import levels as levels_of
-from portgate.core.matches import DESTINATION, ORIGINALS, UNCHANGED, Doubts, State, exactly, merged, under
+from portgate.core.matches import DESTINATION, ORIGINALS, Doubts, State, exactly, merged, told_by, under
 from portgate.core.net import Family, Intervals, complement, interface_interval, normalize, subtract
 from portgate.core.packets import (
     CT_STATE,
@@ -52,7 +52,17 @@ from portgate.core.ruleset import (
     Unknown,
     VerdictMap,
 )
-from portgate.core.semantics import Analysis, Answer, Fate, answer_of, before_tracking, nat_is_over, visitors, ways_out
+from portgate.core.semantics import (
+    Analysis,
+    Answer,
+    Fate,
+    answer_of,
+    before_tracking,
+    changeable,
+    nat_is_over,
+    visitors,
+    ways_out,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +253,7 @@ class _Walk:
             early=before_tracking(base),
             number=self._numbers[id(container)],
         )
-        if under(self._doubts, evaluation.matches.match(visitors(base)), self._marks()).value is False:
+        if under(self._doubts.space, evaluation.matches.match(visitors(base)), changeable(self._state)).value is False:
             return True
         ends = self._chain(evaluation, base.hook, chain)
         if ends in (Kind.CONTINUE, Kind.RETURN):
@@ -253,7 +263,7 @@ class _Walk:
 
     def _chain(self, evaluation: ChainEvaluation, hook: Hook, chain: Chain) -> Kind:
         for index, rule in enumerate(chain.rules):
-            matching = under(self._doubts, evaluation.matches.match(rule.match), self._marks())
+            matching = under(self._doubts.space, evaluation.matches.match(rule.match), changeable(self._state))
             if matching.level != LEAF:
                 reasons = sorted({self._doubts.reason(level) for level in levels_of(matching)})
                 self._note(evaluation, hook, (chain.name, index), "may match", tuple(reasons))
@@ -264,7 +274,7 @@ class _Walk:
         return Kind.CONTINUE
 
     def _rule(self, evaluation: ChainEvaluation, hook: Hook, rule: Rule, where: tuple[str, int]) -> Kind:
-        self._state = merged(self._state, evaluation.effects(rule, *where))
+        self._change(evaluation.after_effects(rule, *where, evaluation.go_on))
         verdict = evaluation.looked_up(rule.verdict) if isinstance(rule.verdict, VerdictMap) else rule.verdict
         if isinstance(verdict, Dnat) and verdict.family not in (None, self.packet.family):
             verdict = Continue()
@@ -279,17 +289,19 @@ class _Walk:
             case Return():
                 return Kind.RETURN
             case Dnat():
-                translated = under(self._doubts, evaluation.translation(verdict, None), self._state)
-                self._state = merged(self._state, leaf_of(translated).state if translated.level == LEAF else ())
+                self._change(evaluation.translation(verdict, None))
                 return Kind.ACCEPT
             case Accept() | Snat() | Drop() | Reject():
                 return KINDS.get(type(verdict), Kind.ACCEPT)
             case Continue() | Queue() | Unknown():
                 return Kind.CONTINUE
 
-    def _marks(self) -> State:
-        unset = tuple((level, exactly(value)) for level, value in UNCHANGED.items())
-        return merged(unset, [(key, values) for key, values in self._state if isinstance(key, int)])
+    def _change(self, changed: Diagram) -> None:
+        """The packet is as the leaf has it, if there is but one."""
+        now = changeable(self._state)
+        leaf = under(self._doubts.space, changed, now)
+        if leaf.level == LEAF:
+            self._state = merged(self._state, told_by(now, leaf_of(leaf).state))
 
     def _note(
         self, evaluation: ChainEvaluation, hook: Hook, where: tuple[str, int], outcome: str, doubt: tuple[str, ...] = ()

@@ -116,15 +116,24 @@ def effect_text(effect: Effect) -> str:
             return f'log prefix "{prefix}"' if prefix else "log"
         case Counter():
             return ""
-        case SetMark(field, mask, value):
-            amount = "unknown" if value is None else f"{value:#x}"
-            return f"set {_FIELD_WORDS[field]} {amount}" + ("" if mask == field.top else f" mask {mask:#x}")
+        case SetMark():
+            return _mark_text(effect)
         case NoTrack():
             return "notrack"
         case SideNote(text):
             return text
         case _:
             assert_never(effect)
+
+
+def _mark_text(effect: SetMark) -> str:
+    """`set mark 0x1 mask 0xff`, `set mark ct mark & 0xff`"""
+    words = [] if effect.value == 0 and effect.copied else ["unknown" if effect.value is None else f"{effect.value:#x}"]
+    if effect.copied:
+        other = _FIELD_WORDS[Field.CT_MARK if effect.field is Field.MARK else Field.MARK]
+        words.append(other if effect.copied == effect.field.top else f"{other} & {effect.copied:#x}")
+    mask = "" if effect.mask == effect.field.top else f" mask {effect.mask:#x}"
+    return f"set {_FIELD_WORDS[effect.field]} {' xor '.join(words)}{mask}"
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -122,6 +122,8 @@ def test_a_verdict_in_words(verdict: Verdict, text: str) -> None:
         (NoTrack(), "notrack"),
         (SetMark(Field.MARK, 0xFFFFFFFF, 7), "set mark 0x7"),
         (SetMark(Field.CT_MARK, 0xFF, None), "set ct mark unknown mask 0xff"),
+        (SetMark(Field.MARK, 0xFFFFFFFF, 0, 0xFFFFFFFF), "set mark ct mark"),
+        (SetMark(Field.CT_MARK, 0, 1, 0xF0), "set ct mark 0x1 xor mark & 0xf0 mask 0x0"),
         (SideNote("ip dscp set cs1"), "ip dscp set cs1"),
     ],
 )

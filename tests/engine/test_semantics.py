@@ -69,9 +69,10 @@ from tests.engine.rules import (
 
 SSH, WEB = to_port(22), to_port(443)
 RAIN = Opaque("rain", "the weather")
+ALL_BITS = 0xFFFFFFFF
 
 
-def mark_is(value: int, mask: int = 0xFFFFFFFF) -> Bits:
+def mark_is(value: int, mask: int = ALL_BITS) -> Bits:
     return Bits(Field.MARK, mask, value)
 
 
@@ -520,6 +521,63 @@ def test_unknown_bits_of_a_mark_are_a_doubt_and_the_others_are_not() -> None:
     unknown = always(CONTINUE, SetMark(Field.MARK, 0x01, None))
     assert fate(filtering(unknown, rule(mark_is(0x01, 0x01), ACCEPT)), SSH) == "depends"
     assert fate(filtering(unknown, rule(mark_is(0x02, 0x02), ACCEPT)), SSH) == "drop"
+
+
+def connection_mark_is(value: int, mask: int = ALL_BITS) -> Bits:
+    return Bits(Field.CT_MARK, mask, value)
+
+
+def test_a_mark_is_saved_and_restored_under_masks() -> None:
+    one = filtering(
+        rule(port(22), CONTINUE, SetMark(Field.MARK, ALL_BITS, 0x5A)),
+        always(CONTINUE, SetMark(Field.CT_MARK, 0xFF, 0, 0x0F)),  # save
+        always(CONTINUE, SetMark(Field.MARK, ALL_BITS, 0)),
+        always(CONTINUE, SetMark(Field.MARK, 0x0C, 0, 0xFF)),  # restore
+        rule(All((mark_is(0x0A), connection_mark_is(0x0A))), ACCEPT),
+    )
+    assert (fate(one, SSH), fate(one, WEB)) == ("accept", "drop")
+
+
+def test_marks_that_change_places_keep_their_values() -> None:
+    swap = (
+        SetMark(Field.MARK, 0, 0, ALL_BITS),
+        SetMark(Field.CT_MARK, 0, 0, ALL_BITS),
+        SetMark(Field.MARK, 0, 0, ALL_BITS),
+    )
+    one = filtering(
+        rule(port(22), CONTINUE, SetMark(Field.MARK, ALL_BITS, 7), SetMark(Field.CT_MARK, ALL_BITS, 9)),
+        always(CONTINUE, *swap),
+        rule(All((mark_is(9), connection_mark_is(7))), ACCEPT),
+    )
+    assert (fate(one, SSH), fate(one, WEB)) == ("accept", "drop")
+
+
+def test_flipped_bits_are_known() -> None:
+    flips = always(CONTINUE, SetMark(Field.MARK, 0, 0x03))
+    assert fate(filtering(flips, rule(mark_is(3), ACCEPT)), SSH) == "accept"
+    assert fate(filtering(flips, flips, rule(mark_is(0), ACCEPT)), SSH) == "accept"
+
+
+def test_a_copy_in_a_called_chain_is_of_the_mark_that_it_is_called_with() -> None:
+    saving = chain("saving", always(CONTINUE, SetMark(Field.CT_MARK, ALL_BITS, 0, ALL_BITS)))
+    marks = [rule(port(number), CONTINUE, SetMark(Field.MARK, ALL_BITS, number)) for number in (22, 80)]
+    one = rules(table(base(*marks, jump("saving"), rule(connection_mark_is(22), ACCEPT), default=DROP), saving))
+    assert (fate(one, SSH), fate(one, WEB)) == ("accept", "drop")
+
+
+def test_without_a_connection_its_mark_is_neither_read_nor_written() -> None:
+    copies = always(CONTINUE, SetMark(Field.CT_MARK, ALL_BITS, 1), SetMark(Field.MARK, ALL_BITS, 2, ALL_BITS))
+    early = table(base(copies, hook=Hook.PREROUTING, priority=-300), name="early")
+    late = table(base(rule(mark_is(0), ACCEPT), default=DROP), name="late")
+    assert fate(rules(early, late), SSH) == "accept"
+
+
+def test_the_mark_of_an_old_connection_is_a_doubt_also_when_it_is_restored() -> None:
+    restored = always(CONTINUE, SetMark(Field.MARK, ALL_BITS, 0, 0xFF))
+    old = to_port(22, ct_state=CtState.ESTABLISHED)
+    assert fate(filtering(restored, rule(mark_is(1), ACCEPT)), SSH) == "drop"
+    assert fate(filtering(restored, rule(mark_is(1), ACCEPT)), old) == "depends"
+    assert fate(filtering(restored, rule(mark_is(0x100, 0x100), ACCEPT)), old) == "drop"
 
 
 def test_the_mark_of_an_old_connection_is_a_doubt() -> None:

@@ -83,6 +83,10 @@ def _sets(rng: Random, family: Family) -> str:
     return "\n".join(lines) + "\n"
 
 
+CONNMARKS = (
+    "set-mark 1", "set-xmark 0x3/0x1", "save-mark", "save-mark --nfmask 0x2 --ctmask 0x3", "restore-mark",
+    "restore-mark --nfmask 0x1 --ctmask 0x3",
+)  # fmt: skip
 SETS = ("hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:net,iface", "hash:ip,port,net")
 
 
@@ -234,7 +238,8 @@ class _Table:
         if self.name == "raw":
             choices += ["-j CT --notrack", "-j CT --notrack"]
         if self.name == "mangle":
-            choices += ["-j MARK --or-mark 2", "-j MARK --and-mark 1", "-j CONNMARK --set-mark 1"]
+            choices += ["-j MARK --or-mark 2", "-j MARK --and-mark 1", "-j MARK --xor-mark 3"]
+            choices += [f"-j CONNMARK --{one}" for one in CONNMARKS]
             choices.append("-j TTL --ttl-set 64" if self.family is Family.IPV4 else "-j HL --hl-set 64")
         if self.name == "filter":
             choices += ["-j REJECT", "-j REJECT"]

@@ -129,7 +129,13 @@ class _Table:
                 "meta mark set meta mark | 0x2",
                 "meta mark set meta mark & 0xfffffffe",
                 "meta mark set 0x10 accept",
+                "meta mark set meta mark ^ 0x3",
+                "meta mark set ct mark",
+                "meta mark set ct mark & 0x2 | 0x1",
                 "ct mark set 0x1",
+                "ct mark set meta mark",
+                "ct mark set meta mark ^ 0x1",
+                "ct mark set ct mark | 0x2",
                 "counter",
                 "notrack",
             )

@@ -62,6 +62,7 @@ Pick = Callable[[Random], Interval]
 
 PROTOCOLS = (1, 6, 17, 58, 132)
 MARKS = (0, 1, 2, 3)
+MASKS = (0xFFFFFFFF, 3, 1)
 CONCATENATIONS = (
     (Field.SRC4, Field.DPORT),
     (Field.SRC6, Field.DPORT),
@@ -110,11 +111,17 @@ class _Container:
     def _rule(self, callees: Sequence[str]) -> Rule:
         effects: tuple[Effect, ...] = ()
         if self.rng.random() < 0.15:
-            mask = self.rng.choice((0xFFFFFFFF, 0x3, 0x1))
-            effects = (self.rng.choice((NoTrack(), SetMark(Field.MARK, mask, self.rng.choice(MARKS) & mask))),)
+            effects = tuple(self._effect() for _ in range(self.rng.randint(1, 2)))
         if self.rng.random() < 0.15:
             return Rule(All((_WITH_PORTS, self._match(2))), self._verdict_map(callees), effects)
         return Rule(self._match(2), self._plain(callees), effects)
+
+    def _effect(self) -> Effect:
+        rng = self.rng
+        if rng.random() < 0.3:
+            return NoTrack()
+        mark = rng.choice((Field.MARK, Field.CT_MARK))
+        return SetMark(mark, rng.choice(MASKS), rng.choice(MARKS), rng.choice((0, *MASKS)))
 
     def _verdict_map(self, callees: Sequence[str]) -> Verdict:
         boxes = [((port, port),) for port in self.rng.sample(PORTS, 3)]
@@ -156,7 +163,9 @@ class _Container:
             fields = rng.choice(CONCATENATIONS)
             return _with_protocol(fields, AnonymousLookup(fields, self._boxes(fields)))
         if kind < 0.32:
-            bits = Bits(*rng.choice(((Field.MARK, 1, 1), (Field.MARK, 3, 2), (Field.TCP_FLAGS, 0x17, 2))))
+            bits = Bits(
+                *rng.choice(((Field.MARK, 1, 1), (Field.MARK, 3, 2), (Field.CT_MARK, 1, 1), (Field.TCP_FLAGS, 0x17, 2)))
+            )
             return _with_protocol((bits.field,), bits)
         if kind < 0.38 and self.doubts:
             return rng.choice(

@@ -173,11 +173,15 @@ def _mark(section: Section, family: Family, chain: str) -> Outcome:
 
 
 def _connmark(section: Section, family: Family, chain: str) -> Outcome:
-    if section.get("--save-mark"):
-        return Outcome(effects=(SetMark(Field.CT_MARK, _mask(section, "--ctmask"), None),))
+    target = Field.MARK if section.get("--restore-mark") else Field.CT_MARK
+    if section.get("--left-shift-mark", "--right-shift-mark"):
+        return Outcome(effects=(SetMark(target, ALL_BITS, None),))
+    packet, connection = _mask(section, "--nfmask"), _mask(section, "--ctmask")
     if section.get("--restore-mark"):
-        return Outcome(effects=(SetMark(Field.MARK, _mask(section, "--nfmask"), None),))
-    return _marked(section, Field.CT_MARK)
+        return Outcome(effects=(SetMark(target, packet, 0, connection),))
+    if section.get("--save-mark"):
+        return Outcome(effects=(SetMark(target, connection, 0, packet),))
+    return _marked(section, target)
 
 
 def _mask(section: Section, name: str) -> int:
@@ -193,15 +197,8 @@ def _marked(section: Section, field: Field) -> Outcome:
     for option in section.options:
         if option.name in _MARKINGS:
             value, mask = _MARKINGS[option.name](option)
-            return Outcome(effects=tuple(_changes(field, value, mask)))
+            return Outcome(effects=(SetMark(field, mask, value),))
     raise NotUnderstoodError(section.text())
-
-
-def _changes(field: Field, value: int, mask: int) -> list[Effect]:
-    """`field = (field & ~mask) ^ value`; a bit that is flipped is a bit that is not known."""
-    flipped = value & ~mask
-    known: list[Effect] = [SetMark(field, mask, value & mask)] if mask else []
-    return known + ([SetMark(field, flipped, None)] if flipped else [])
 
 
 def _set_mark(option: Option) -> tuple[int, int]:

@@ -11,6 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from portgate.backends.nftables import matches, render, values, verdicts
 from portgate.backends.nftables.draft import Draft, conjunction
@@ -200,9 +201,9 @@ def _mangle(body: object, draft: Draft) -> None:
     text = render.statement({"mangle": body})
     match key:
         case {"meta": {"key": "mark"}}:
-            draft.effects.append(_set_mark(Field.MARK, key, value, draft))
+            draft.effects.append(_set_mark(Field.MARK, value, draft))
         case {"ct": {"key": "mark"}}:
-            draft.effects.append(_set_mark(Field.CT_MARK, key, value, draft))
+            draft.effects.append(_set_mark(Field.CT_MARK, value, draft))
         case {"meta": _} | {"ct": _}:
             draft.effects.append(SideNote(text))
         case {"payload": _}:
@@ -226,29 +227,39 @@ def _write_header(key: object, text: str, draft: Draft) -> None:
         draft.doubt = draft.doubt or text
 
 
-def _set_mark(target: Field, key: object, value: object, draft: Draft) -> SetMark:
-    kept, bits = _mark_value(key, value)
-    if bits is None or draft.doubt:
+def _set_mark(target: Field, value: object, draft: Draft) -> SetMark:
+    found = None if draft.doubt else _mark_value(value)
+    if found is None:
         return SetMark(target, MARK_BITS, None)
-    mask = MARK_BITS & ~kept
-    return SetMark(target, mask, bits & mask)
+    kept, copied = (found.packet, found.connection) if target is Field.MARK else (found.connection, found.packet)
+    return SetMark(target, MARK_BITS & ~kept, found.flipped, copied)
 
 
-def _mark_value(key: object, value: object) -> tuple[int, int | None]:
-    """`value` as (mark & kept) | bits, or bits None where it is something else."""
+class _MarkValue(NamedTuple):
+    """`(meta mark & packet) ^ (ct mark & connection) ^ flipped`"""
+
+    packet: int
+    connection: int
+    flipped: int
+
+
+def _mark_value(value: object) -> _MarkValue | None:
+    """None where it is something else."""
     match value:
         case int() if 0 <= value <= MARK_BITS:
-            return 0, int(value)
-        case {"&": [inner, int(constant)]}:
-            kept, bits = _mark_value(key, inner)
-            return kept & constant, None if bits is None else bits & constant
-        case {"|": [inner, int(constant)]} if 0 <= constant <= MARK_BITS:
-            kept, bits = _mark_value(key, inner)
-            return kept & ~constant, None if bits is None else bits | constant
-        case {"^": [inner, int(constant)]} if 0 <= constant <= MARK_BITS:
-            kept, bits = _mark_value(key, inner)
-            return kept, None if bits is None or kept & constant else bits ^ constant
-    return (MARK_BITS, 0) if value == key else (0, None)
+            return _MarkValue(0, 0, int(value))
+        case {"meta": {"key": "mark"}}:
+            return _MarkValue(MARK_BITS, 0, 0)
+        case {"ct": {"key": "mark"}}:
+            return _MarkValue(0, MARK_BITS, 0)
+        case {"&": [inner, int(mask)]} if found := _mark_value(inner):
+            return _MarkValue(*(bits & mask for bits in found))
+        case {"|": [inner, int(ones)]} if 0 <= ones <= MARK_BITS and (found := _mark_value(inner)):
+            packet, connection, flipped = (bits & ~ones for bits in found)
+            return _MarkValue(packet, connection, flipped | ones)
+        case {"^": [inner, int(ones)]} if 0 <= ones <= MARK_BITS and (found := _mark_value(inner)):
+            return found._replace(flipped=found.flipped ^ ones)
+    return None
 
 
 def _flow(body: object, draft: Draft) -> None:
