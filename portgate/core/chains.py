@@ -130,22 +130,27 @@ class ChainEvaluation:
         if found is None:
             chain = self.container.chain(name)
             if chain is None or name in self._open:
-                return self._unknown(f"chain {name}", "a chain that is missing or calls itself")
+                return self.missing(name)
             self._open.add(name)
-            rows = [self._rule(rule, name, index) for index, rule in enumerate(chain.rules)]
-            found = self._chains[name] = self._compose([row for row in rows if row is not self.go_on])
+            rows = [self.rule(rule, name, index) for index, rule in enumerate(chain.rules)]
+            found = self._chains[name] = self.compose([row for row in rows if row is not self.go_on])
             self._open.remove(name)
         return found
 
-    def _compose(self, rows: list[Diagram]) -> Diagram:
+    def missing(self, name: str) -> Diagram:
+        """The answers of a chain that is not there, or calls itself."""
+        return self._unknown(f"chain {name}", "a chain that is missing or calls itself")
+
+    def compose(self, rows: list[Diagram]) -> Diagram:
+        """One after the other, each where those before it continue."""
         if not any(_continues_changed(self.space, row) for row in rows):
             return self.space.chain(rows, self.go_on)
         while len(rows) > 1:
-            folded = [self._then(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
+            folded = [self.then(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
             rows = folded + rows[len(rows) - len(rows) % 2 :]
         return rows[0]
 
-    def _then(self, first: Diagram, second: Diagram) -> Diagram:
+    def then(self, first: Diagram, second: Diagram) -> Diagram:
         """`second` where `first` continues, under what `first` has changed."""
         space = self.space
         going = [leaf for leaf in space.leaves(first) if leaf_of(leaf).kind is Kind.CONTINUE]
@@ -167,9 +172,13 @@ class ChainEvaluation:
 
     # -------------------------------------------------------------- rules
 
-    def _rule(self, rule: Rule, chain: str, index: int) -> Diagram:
+    def rule(self, rule: Rule, chain: str, index: int, *, calling: bool = True) -> Diagram:
+        """What the rule answers, *continue* where it does not match. Without `calling`, a leaf with its call stands for a callee."""
         place = self.place(chain, index)
-        verdict = self._verdict(rule.verdict, place, (chain, index))
+        if isinstance(rule.verdict, Jump | Goto) and not (calling or rule.effects):
+            verdict = self.space.leaf(rule.verdict)
+        else:
+            verdict = self._verdict(rule.verdict, place, (chain, index))
         if rule.effects:
             verdict = self.after_effects(rule, chain, index, verdict)
         if verdict is self.go_on:
@@ -225,10 +234,8 @@ class ChainEvaluation:
                 return leaf(Leaf(Kind.REJECT, (), place))
             case Return():
                 return leaf(Leaf(Kind.RETURN))
-            case Jump():
-                return self._called(verdict.chain, Kind.CONTINUE)
-            case Goto():
-                return self._called(verdict.chain, Kind.RETURN)
+            case Jump() | Goto():
+                return self.returned(self.chain(verdict.chain), verdict)
             case Dnat():
                 other_family = verdict.family not in (None, self.family)
                 return self.go_on if other_family else self.translation(verdict, place)
@@ -241,8 +248,9 @@ class ChainEvaluation:
             case _:
                 assert_never(verdict)
 
-    def _called(self, chain: str, returning: Kind) -> Diagram:
-        """A callee's answers, where falling off its end and returning are the caller's `returning`."""
+    def returned(self, answers: Diagram, call: Jump | Goto) -> Diagram:
+        """A callee's answers in the caller: after a jump, falling off its end and returning go on; after a goto they return."""
+        returning = Kind.CONTINUE if isinstance(call, Jump) else Kind.RETURN
 
         def back(leaf: Diagram) -> Diagram:
             value = leaf_of(leaf)
@@ -250,7 +258,7 @@ class ChainEvaluation:
                 return self.space.leaf(value._replace(kind=returning))
             return leaf
 
-        return self.space.rebuild(self.chain(chain), back)
+        return self.space.rebuild(answers, back)
 
     def translation(self, verdict: Dnat, place: Place | None) -> Diagram:
         """Accepts with the new destination; without a change where the packet has that destination already."""

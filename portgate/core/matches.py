@@ -171,6 +171,8 @@ def of_connection(level: int) -> bool:
 
 def under(space: Space, diagram: Diagram, state: State) -> Diagram:
     """The diagram where the levels in the state have its values."""
+    if diagram.level == LEAF:
+        return diagram
     bits = {key: values for key, values in state if isinstance(key, int)}
     known = {level: values[0][0] for level, values in bits.items() if values[-1][1] < MARK_BITS}
     others = {level: values for level, values in bits.items() if level not in known}

@@ -22,6 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.blocks import ANY_PACKET, Blocks, Values, narrowed
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.matches import (
@@ -115,13 +116,23 @@ class Analysis:
         `known` restricts the question to packets with these field values. With `places` the answers name the
         deciding rule.
         """
-        return _Path(self, ruleset, places).inbound(known)
+        return _Path(_Way(self, ruleset, places)).inbound(known)
 
     def outbound(
         self, ruleset: Ruleset, known: Mapping[Field, int] = NEW_CONNECTION, *, places: bool = False
     ) -> Diagram:
         """The same for packets that this host sends."""
-        return _Path(self, ruleset, places).outbound(known)
+        return _Path(_Way(self, ruleset, places)).outbound(known)
+
+    def each(self, ruleset: Ruleset, known: Mapping[Field, int], *, outbound: bool) -> Callable[[Values], Diagram]:
+        """What becomes of packets like one, settled, with the deciding rule: quick for many packets, one after the other."""
+        way = _Way(self, ruleset, places=True)
+
+        def answer(packet: Values) -> Diagram:
+            path = _Path(way, packet)
+            return self.settle(path.outbound(known) if outbound else path.inbound(known))
+
+        return answer
 
     def settle(self, diagram: Diagram) -> Diagram:
         """The diagram without doubts: where the answer hangs on them it is `Fate.DEPENDS`, with the reasons."""
@@ -215,19 +226,86 @@ def _followed(space: Space, accepted: Mapping[Diagram, Diagram], before: Diagram
     return before if accepted.keys().isdisjoint(space.leaves(before)) else None
 
 
-class _Path:
-    """Evaluates one ruleset. Everything is memoised by chain and by what is known where it is evaluated."""
+class _Stage:
+    """A base chain, and what is known of the packets that come to it."""
+
+    def __init__(self, evaluation: ChainEvaluation, blocks: Blocks, chain: Chain, base: Base, state: State) -> None:
+        self._space = evaluation.space
+        self._blocks = blocks
+        self._name = chain.name
+        self._state = state
+        self._now = changeable(state)
+        self._default = Leaf(KINDS[type(base.default)], place=evaluation.place(chain.name, -1))
+        self._visiting = under(self._space, evaluation.matches.match(visitors(base)), self._now)
+
+    def answers(self, packet: Values) -> Diagram:
+        """What the chain answers for packets like this, with the state after it."""
+        space, passing = self._space, self._space.leaf(Leaf(Kind.ACCEPT, self._state))
+        visiting = narrowed(space, self._visiting, packet)
+        if visiting is space.false:
+            return passing
+        diagram = under(space, self._blocks.answers(self._name, packet), self._now)
+        return space.choose(visiting, space.rebuild(diagram, self._end), passing)
+
+    def _end(self, leaf: Diagram) -> Diagram:
+        value = leaf_of(leaf)
+        if value.kind in (Kind.CONTINUE, Kind.RETURN):
+            value = self._default._replace(state=value.state)
+        changed = merged(self._state, told_by(self._now, value.state)) if value.kind is Kind.ACCEPT else ()
+        return self._space.leaf(value._replace(state=changed))
+
+
+class _Way:
+    """The base chains of one ruleset, in the order in which packets meet them. Everything is evaluated once."""
 
     def __init__(self, analysis: Analysis, ruleset: Ruleset, places: bool) -> None:
         self.analysis = analysis
-        self.space = analysis.space
-        self.family = analysis.family
-        self.ruleset = ruleset
         self.places = places
-        self.index = {id(container): number for number, container in enumerate(ruleset.containers)}
-        self._after: dict[tuple[Hook, int, State], Diagram] = {}
+        self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
+        self._chains = {hook: tuple(ruleset.base_chains(hook, analysis.family)) for hook in Hook}
+        self._stages: dict[tuple[Hook, int, State], _Stage | None] = {}
+        self._evaluations: dict[tuple[int, bool, State], tuple[ChainEvaluation, Blocks]] = {}
 
-    # -------------------------------------------------------------- paths
+    def length(self, hook: Hook) -> int:
+        return len(self._chains[hook])
+
+    def stage(self, hook: Hook, index: int, state: State) -> _Stage | None:
+        """None: packets pass it unseen."""
+        key = (hook, index, state)
+        if key not in self._stages:
+            container, chain, base = self._chains[hook][index]
+            over = nat_is_over(base, state)
+            self._stages[key] = None if over else _Stage(*self._evaluation(container, base, state), chain, base, state)
+        return self._stages[key]
+
+    def _evaluation(self, container: Container, base: Base, state: State) -> tuple[ChainEvaluation, Blocks]:
+        number, early = self._numbers[id(container)], before_tracking(base)
+        known = tuple(item for item in state if isinstance(item[0], Field))
+        key = (number, early, known)
+        if key not in self._evaluations:
+            evaluation = ChainEvaluation(
+                self.analysis.doubts,
+                self.analysis.host,
+                self.analysis.family,
+                container,
+                known=known,
+                early=early,
+                number=number if self.places else None,
+            )
+            self._evaluations[key] = evaluation, Blocks(evaluation)
+        return self._evaluations[key]
+
+
+class _Path:
+    """The way of all packets, or of those like one packet, through a ruleset."""
+
+    def __init__(self, way: _Way, packet: Values = ANY_PACKET) -> None:
+        self.way = way
+        self.packet = packet
+        self.analysis = way.analysis
+        self.space = way.analysis.space
+        self.family = way.analysis.family
+        self._after: dict[tuple[Hook, int, State], Diagram] = {}
 
     def inbound(self, known: Mapping[Field, int]) -> Diagram:
         state = self._start(known, {Field.OIF: NO_INTERFACE})
@@ -260,13 +338,18 @@ class _Path:
             return self._input(state)
         own = host.addressed(family)
         if target is None:
-            return space.choose(
-                space.test(DST, own, family.top, space.true, space.false), self._input(state), self._forward(state)
-            )
+            here_or_not = space.test(DST, own, family.top, space.true, space.false)
+            return self._choose(narrowed(space, here_or_not, self.packet), state)
         if local is not None and intersect(target, own) in (target, ()):
             return self._input(state) if intersect(target, own) else self._forward(state)
-        unknown = self.analysis.doubts.condition(f"route {target}", "whether the translated address is this host's")
-        return space.choose(unknown, self._input(state), self._forward(state))
+        return self._choose(
+            self.analysis.doubts.condition(f"route {target}", "whether the translated address is this host's"), state
+        )
+
+    def _choose(self, is_local: Diagram, state: State) -> Diagram:
+        if is_local.level == LEAF:
+            return self._input(state) if is_local is self.space.true else self._forward(state)
+        return self.space.choose(is_local, self._input(state), self._forward(state))
 
     def _input(self, state: State) -> Diagram:
         return self._hook(Hook.INPUT, state, self._accepted)
@@ -280,15 +363,16 @@ class _Path:
         )
 
     def _hook(self, hook: Hook, state: State, then: Callable[[State], Diagram]) -> Diagram:
-        chains = tuple(self.ruleset.base_chains(hook, self.family))
+        length = self.way.length(hook)
 
         def after(index: int, state: State) -> Diagram:
-            if index == len(chains):
+            if index == length:
                 return then(state)
             key = (hook, index, state)
             found = self._after.get(key)
             if found is None:
-                diagram = self._base_chain(*chains[index], state)
+                stage = self.way.stage(*key)
+                diagram = self._accepted(state) if stage is None else stage.answers(self.packet)
                 found = self._after[key] = self._where_accepted(diagram, lambda now: after(index + 1, now))
             return found
 
@@ -321,35 +405,3 @@ class _Path:
             return None
         port = here.get(Field.DPORT)
         return Landing(here[DESTINATION[self.family]], None if port is None else port[0][0])
-
-    # -------------------------------------------------------------- chains
-
-    def _base_chain(self, container: Container, chain: Chain, base: Base, state: State) -> Diagram:
-        if nat_is_over(base, state):
-            return self._accepted(state)
-        evaluation = ChainEvaluation(
-            self.analysis.doubts,
-            self.analysis.host,
-            self.family,
-            container,
-            known=state,
-            early=before_tracking(base),
-            number=self._number(container),
-        )
-        default = Leaf(KINDS[type(base.default)], place=evaluation.place(chain.name, -1))
-        now = changeable(state)
-        diagram = under(self.space, evaluation.chain(chain.name), now)
-
-        def end(leaf: Diagram) -> Diagram:
-            value = leaf_of(leaf)
-            if value.kind in (Kind.CONTINUE, Kind.RETURN):
-                value = default._replace(state=value.state)
-            changed = merged(state, told_by(now, value.state)) if value.kind is Kind.ACCEPT else ()
-            return self.space.leaf(value._replace(state=changed))
-
-        result = self.space.rebuild(diagram, end)
-        visiting = under(self.space, evaluation.matches.match(visitors(base)), now)
-        return self.space.choose(visiting, result, self._accepted(state))
-
-    def _number(self, container: Container) -> int | None:
-        return self.index[id(container)] if self.places else None

@@ -95,13 +95,12 @@ def _leaves_host(packet: Packet) -> bool:
 
 
 class _Decider:
-    """All answers for one family, direction and state, as one diagram that is then walked for each packet."""
+    """The answers for one family, direction and state."""
 
     def __init__(self, ruleset: Ruleset, host: Host, family: Family, outbound: bool, state: CtState) -> None:
         self._analysis = Analysis(family, host)
         self._host = host
-        ask = self._analysis.outbound if outbound else self._analysis.inbound
-        self._diagram = self._analysis.settle(ask(ruleset, {Field.CT_STATE: state.value}, places=True))
+        self._ask = self._analysis.each(ruleset, {Field.CT_STATE: state.value}, outbound=outbound)
 
     def answer(self, packet: Packet) -> Answer:
         levels = packet.levels()
@@ -109,15 +108,12 @@ class _Decider:
             levels[DST] = address
         elif packet.dst is None or not (packet.iif or packet.oif):
             return self._of_any(_untold(packet, self._host), levels)
-        node = self._diagram
-        while node.level != LEAF:
-            node = node.at(levels[node.level])
-        return answer_of(node)
+        return answer_of(self._ask(levels))
 
     def _of_any(self, untold: Mapping[int, Intervals], levels: Mapping[int, int]) -> Answer:
         """The answer, if it is the same whatever the untold levels are."""
         space, highest = self._analysis.space, tops(self._analysis.family)
-        left = space.restrict(self._diagram, {level: value for level, value in levels.items() if level not in untold})
+        left = self._ask({level: value for level, value in levels.items() if level not in untold})
         possible = space.box(
             [(level, values, highest[level]) for level, values in sorted(untold.items())], space.true, space.false
         )
