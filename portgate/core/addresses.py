@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portgate.core.listener import Interface
-from portgate.core.net import Family, Intervals, contains, normalize
+from portgate.core.net import Family, Interval, Intervals, contains, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,20 @@ class Host:
             None,
         )
 
-    def way_out(self, family: Family, address: int) -> str | None:
-        """The interface whose network holds an address, else None."""
-        best: tuple[int, str] | None = None
+    def networks(self, family: Family) -> dict[Interval, str]:
+        """The networks that it is connected to, larger ones first, and their interfaces. Of two with the same the first counts."""
+        found: dict[Interval, str] = {}
         for one in self.interfaces or ():
             for of, own, length in one.addresses:
-                shift = family.bits - length
-                if of is family and own >> shift == address >> shift and (best is None or length > best[0]):
-                    best = (length, one.name)
-        return best[1] if best else None
+                if of is family:
+                    rest = (1 << family.bits - length) - 1
+                    found.setdefault((own & ~rest, own | rest), one.name)
+        return dict(sorted(found.items(), key=lambda item: item[0][0] - item[0][1]))
+
+    def way_out(self, family: Family, address: int) -> str | None:
+        """The interface whose network holds an address, else None."""
+        holding = (name for (first, last), name in self.networks(family).items() if first <= address <= last)
+        return next(reversed(list(holding)), None)
 
 
 LOOPBACKS: Mapping[Family, Intervals] = {

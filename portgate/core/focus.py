@@ -8,11 +8,31 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from portgate.core.net import Interval
-from portgate.core.ruleset import Dnat, Element, Field, NamedSet, PlainVerdict, Rule, Ruleset, VerdictMap
+from portgate.core.ruleset import (
+    All,
+    AnonymousLookup,
+    Any,
+    Bits,
+    Dnat,
+    Element,
+    Field,
+    Lookup,
+    Match,
+    NamedSet,
+    Not,
+    Opaque,
+    PlainVerdict,
+    RateLimit,
+    Rule,
+    Ruleset,
+    Test,
+    VerdictMap,
+)  # fmt: skip
 
 Near = Mapping[Field, Interval]
 """A box around packets that matter; a field that is missing is free."""
@@ -36,6 +56,34 @@ def steady_fields(ruleset: Ruleset) -> frozenset[Field]:
 def _plain_verdicts(rule: Rule) -> tuple[PlainVerdict, ...]:
     verdict = rule.verdict
     return tuple(plain for _, plain in verdict.entries) if isinstance(verdict, VerdictMap) else (verdict,)
+
+
+def tests(ruleset: Ruleset, field: Field) -> bool:
+    """Whether any rule looks at the field."""
+    return any(
+        field in fields_of(rule.match) or (isinstance(rule.verdict, VerdictMap) and field in rule.verdict.fields)
+        for container in ruleset.containers
+        for chain in container.chains
+        for rule in chain.rules
+    )
+
+
+def fields_of(match: Match) -> Iterator[Field]:
+    """The fields that it looks at."""
+    match match:
+        case Test(one, _) | Bits(one, _, _):
+            yield one
+        case Lookup(several, _) | AnonymousLookup(several, _):
+            yield from several
+        case Not(inner):
+            yield from fields_of(inner)
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from fields_of(part)
+        case RateLimit() | Opaque():
+            return
+        case _:
+            assert_never(match)
 
 
 def only_near(ruleset: Ruleset, boxes: Sequence[Near]) -> Ruleset:

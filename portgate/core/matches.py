@@ -132,6 +132,7 @@ OF_A_CONNECTION = frozenset(
         Field.ORIGINAL_DPORT,
     }
 )
+_WHICH = {Field.OIF: "the interface that it leaves by"}
 _NOT_PLAIN = OF_A_CONNECTION | {Field.CT_STATE}  # need more than a look at their level
 PROTOCOLS_WITH_PORTS = normalize((one, one) for one in PORT_PROTOCOLS)
 # Where a translation changes a field, tests on the packet as it arrived still see the old value.
@@ -310,7 +311,9 @@ class Matches:
             if inside == known:
                 return self.has_connection() if field in OF_A_CONNECTION else space.true
             return (
-                self.doubts.condition(f"{field.label} {values} of {known}", f"which {field.label} it gets")
+                self.doubts.condition(
+                    f"{field.label} {values} of {known}", _WHICH.get(field, f"which {field.label} it gets")
+                )
                 if inside
                 else space.false
             )

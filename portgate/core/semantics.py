@@ -25,6 +25,7 @@ from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.blocks import ANY_PACKET, Blocks, Values, narrowed
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
+from portgate.core.focus import tests
 from portgate.core.matches import (
     DESTINATION,
     ORIGINALS,
@@ -210,9 +211,8 @@ def nat_is_over(base: Base, state: State) -> bool:
 
 
 def ways_out(host: Host, family: Family, state: State) -> Intervals:
-    """The interfaces through which a forwarded packet may leave: one, where its new destination is in a known network."""
-    here = dict(state)
-    target = here.get(DESTINATION[family]) if here[Field.DNATED] == exactly(1) else None
+    """The interfaces through which a forwarded packet may leave: one, where its destination is in a network that is connected."""
+    target = dict(state).get(DESTINATION[family])
     name = None
     if target is not None and target[0][0] == target[-1][1]:
         name = host.way_out(family, target[0][0])
@@ -263,6 +263,7 @@ class _Way:
         self.places = places
         self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
         self._chains = {hook: tuple(ruleset.base_chains(hook, analysis.family)) for hook in Hook}
+        self.tests_ways_out = tests(ruleset, Field.OIF)
         self._stages: dict[tuple[Hook, int, State], _Stage | None] = {}
         self._evaluations: dict[tuple[int, bool, State], tuple[ChainEvaluation, Blocks]] = {}
 
@@ -355,12 +356,28 @@ class _Path:
         return self._hook(Hook.INPUT, state, self._accepted)
 
     def _forward(self, state: State) -> Diagram:
-        out = ways_out(self.analysis.host, self.family, state)
-        return self._hook(
-            Hook.FORWARD,
-            merged(state, [(Field.OIF, out)]),
-            lambda now: self._hook(Hook.POSTROUTING, now, self._accepted),
-        )
+        *known, (_, rest) = self._ways_out(state)
+        result = self._leaving(state, rest)
+        for within, out in reversed(known):
+            result = self.space.choose(within, self._leaving(state, out), result)
+        return result
+
+    def _ways_out(self, state: State) -> list[tuple[Diagram, Intervals]]:
+        """Destinations and the interfaces through which they may leave: the first that holds counts, and the last one does."""
+        host, family, space = self.analysis.host, self.family, self.space
+        found: list[tuple[Diagram, Intervals]] = []
+        if DESTINATION[family] not in dict(state) and self.way.tests_ways_out:
+            for network, name in reversed(host.networks(family).items()):
+                within = narrowed(space, space.test(DST, (network,), family.top, space.true, space.false), self.packet)
+                if within is not space.false:
+                    found.append((within, (interface_interval(name),)))
+                if within is space.true:
+                    return found
+        return [*found, (space.true, ways_out(host, family, state))]
+
+    def _leaving(self, state: State, out: Intervals) -> Diagram:
+        state = merged(state, [(Field.OIF, out)])
+        return self._hook(Hook.FORWARD, state, lambda now: self._hook(Hook.POSTROUTING, now, self._accepted))
 
     def _hook(self, hook: Hook, state: State, then: Callable[[State], Diagram]) -> Diagram:
         length = self.way.length(hook)

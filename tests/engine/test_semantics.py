@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from portgate.core.addresses import Host
 from portgate.core.decision import LEAF
+from portgate.core.listener import Interface
 from portgate.core.net import ICMP, SCTP, TCP, UDP, Family, interface_interval, parse_address
 from portgate.core.packets import Packet
 from portgate.core.policy import Limit, Unit
@@ -379,6 +381,23 @@ def test_a_forwarded_packet_leaves_through_the_interface_of_its_network() -> Non
     moving = translating(rule(port(2222), dnat("10.0.0.7", 22)))
     one = rules(table(moving, base(rule(out, ACCEPT), hook=Hook.FORWARD, default=DROP)))
     assert fate(one, to_port(2222), HOST) == "accept"
+
+
+def test_what_is_only_forwarded_leaves_through_the_interface_of_its_network() -> None:
+    out = Test(Field.OIF, (interface_interval("eth1"),))
+    one = rules(table(base(rule(out, ACCEPT), hook=Hook.FORWARD, default=DROP)))
+    assert fate(one, to_port(22, to="10.0.0.7"), HOST) == "accept"
+    assert fate(one, to_port(22, to="192.0.2.7", iif="eth1"), HOST) == "drop"
+    elsewhere = decided(one, to_port(22, to="203.0.113.7"), HOST).answer
+    assert (elsewhere.fate, elsewhere.reasons) == ("depends", ("the interface that it leaves by",))
+
+
+def test_the_smallest_network_that_holds_an_address_is_its_way_out() -> None:
+    networks = (("eth0", "10.0.0.1", 8), ("eth1", "10.0.0.2", 24))
+    host = Host(tuple(Interface(name, ((*parse_address(own), length),)) for name, own, length in networks))
+    out = Test(Field.OIF, (interface_interval("eth1"),))
+    one = rules(table(base(rule(out, ACCEPT), hook=Hook.FORWARD, default=DROP)))
+    assert [fate(one, to_port(22, to=to), host) for to in ("10.0.0.7", "10.0.1.7")] == ["accept", "drop"]
 
 
 def test_the_first_translation_counts() -> None:

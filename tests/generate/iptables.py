@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from portgate.core.net import Family, format_address, prefixes
@@ -132,7 +133,7 @@ class _Table:
         elif protocol == "all":
             parts = ["-p all"]
         readers: list[Callable[[], str]] = [
-            self._addresses, self._interface, self._state, self._type, self._mark, self._range, self._set, self._rest,
+            self._addresses, partial(self._interface, chain), self._state, self._type, self._mark, self._range, self._set, self._rest,
         ]  # fmt: skip
         parts += [one() for one in rng.sample(readers, rng.randint(0, 2))]
         parts.append(self._target(chain, protocol if "!" not in parts[:1] else "", callees, parts))
@@ -166,8 +167,10 @@ class _Table:
         rng = self.rng
         return f"{self._not()}-{rng.choice('ssd')} {_network(rng, self.family)}"
 
-    def _interface(self) -> str:
-        return f"{self._not()}-i {self.rng.choice(INTERFACES)}"
+    def _interface(self, chain: str) -> str:
+        """iptables refuses `-o` in PREROUTING and INPUT."""
+        sides = "i" if chain in ("PREROUTING", "INPUT") else "io"
+        return f"{self._not()}-{self.rng.choice(sides)} {self.rng.choice(INTERFACES)}"
 
     def _state(self) -> str:
         rng = self.rng

@@ -8,23 +8,18 @@ from dataclasses import dataclass, field
 from portgate.backends.nftables import matches, render, sets, values
 from portgate.backends.nftables.matches import Scope
 from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core.focus import fields_of
 from portgate.core.net import Family
 from portgate.core.ruleset import (
     ALWAYS,
     All,
-    AnonymousLookup,
-    Any,
-    Bits,
     Continue,
     Effect,
     Field,
-    Lookup,
     Match,
-    Not,
     NoTrack,
     Opaque,
     SetMark,
-    Test,
     Verdict,
 )  # fmt: skip
 
@@ -70,7 +65,7 @@ class Draft:
             self.matches = [self._remembered(i, one, changed) for i, one in enumerate(self.matches)]
 
     def _remembered(self, index: int, match: Match, changed: set[Field]) -> Match:
-        if changed.isdisjoint(_fields(match)):
+        if changed.isdisjoint(fields_of(match)):
             return match
         key = f"match {index} before change {len(self.done)} [{self.scope.place}]"
         return Opaque(key, "a mark that this rule tests, then sets")
@@ -139,18 +134,3 @@ def _maps_in(expression: object) -> Iterator[tuple[object, object]]:
         case _:
             for part in values.children(expression):
                 yield from _maps_in(part)
-
-
-def _fields(match: Match) -> Iterator[Field]:
-    match match:
-        case Test(one, _) | Bits(one, _, _):
-            yield one
-        case Lookup(several, _) | AnonymousLookup(several, _):
-            yield from several
-        case Not(inner):
-            yield from _fields(inner)
-        case All(parts) | Any(parts):
-            for part in parts:
-                yield from _fields(part)
-        case _:
-            return
