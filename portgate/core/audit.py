@@ -22,6 +22,7 @@ from portgate.core.matches import Doubts, exactly
 from portgate.core.net import (
     PORT_PROTOCOLS,
     Family,
+    Intervals,
     complement,
     contains,
     interface_interval,
@@ -35,19 +36,15 @@ from portgate.core.packets import (
     IIF,
     LOOPBACK,
     PROTOCOL,
-    Description,
     Packet,
-    describe,
-    tops,
     witness,
 )
 from portgate.core.policy import Grant, Policy
+from portgate.core.reach import Published, Reach, named, published, reaches
 from portgate.core.ruleset import Accept, Container, Dnat, Drop, Field, Place, Reject, Ruleset
 from portgate.core.semantics import DROPPED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import likely
 from portgate.core.words import rule_text
-
-_MOST_CUBES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +59,6 @@ class Situation:
     today: date = date.min
     ephemeral: tuple[int, int] = (32768, 60999)
     knows_listeners: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Packets from outside to one listener that all meet the same end.
-
-    **Shape** `described` speaks of sources and interfaces; of ports and destinations only where they arrive at another
-    port (port forwarding: `answer.landing` is set).
-    """
-
-    family: Family
-    answer: Answer
-    described: Description
-    packet: Packet
-
-    @property
-    def fate(self) -> Fate:
-        return self.answer.fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +98,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The answer to "what can be reached, and what is wrong with that". Sorted by listener, then by code."""
+    """The answer to "what can be reached, and what is wrong with that". Sorted by listener, then by code.
+
+    **Shape** `published` are ports of this host that lead to other hosts.
+    """
 
     exposures: tuple[Exposure, ...]
     findings: tuple[Finding, ...]
+    published: tuple[Published, ...] = ()
 
 
 def audit(situation: Situation) -> Audit:
@@ -131,12 +114,14 @@ def audit(situation: Situation) -> Audit:
     exposures = tuple(
         _exposure(listener, situation, views) for listener in sorted(situation.listeners, key=lambda one: one.sort_key)
     )
+    published = tuple(named(one, situation.live) for view in views.values() for one in view.published())
     findings = [
         *(finding for exposure in exposures for finding in _of_listener(exposure, situation, views)),
+        *map(_open_in_spite, (one for one in published if one.denied is not None)),
         *_of_policy(situation),
         *_of_rules(situation.live),
     ]
-    return Audit(exposures, tuple(findings))
+    return Audit(exposures, tuple(findings), published)
 
 
 # ------------------------------------------------------------------ what reaches a listener
@@ -148,6 +133,8 @@ Cut = Callable[[Ruleset], Ruleset]
 def _near_listeners(situation: Situation) -> Cut:
     """Leaves out what no packet to a listener can meet: most of a large set, which would only cost time."""
     steady = steady_fields(situation.live)
+    if Field.DPORT not in steady:
+        return lambda ruleset: ruleset  # any port may lead anywhere
     ports = {(one.protocol, one.port) for one in situation.listeners if one.port is not None}
     boxes = [{Field.PROTOCOL: (protocol, protocol), Field.DPORT: (port, port)} for protocol, port in ports]
     near = [{field: part for field, part in box.items() if field in steady} for box in boxes]
@@ -188,32 +175,41 @@ class _View:
 
     def outside(self, listener: Listener) -> Diagram:
         """The set of packets from other hosts to an address that the listener listens on."""
-        space, top = self.space, tops(self.family)
-        sides = []
-        local = self.host.local(self.family)
-        if listener.address is not None and not listener.dual:
-            sides.append((DST, exactly(listener.address), top[DST]))
-        elif local is not None:
-            sides.append((DST, subtract(local, LOOPBACKS[self.family]), top[DST]))
-        return space.both(self.from_others(listener), space.box(sides, space.true, space.false))
+        if listener.address is None or listener.dual:
+            return self._from_others_to_here(listener.device)
+        return self._to(exactly(listener.address), listener.device)
 
-    def from_others(self, listener: Listener) -> Diagram:
-        """The set of packets from other hosts that come in where the listener is bound."""
+    def _from_others_to_here(self, device: str | None = None) -> Diagram:
+        local = self.host.local(self.family)
+        return self._to(((0, self.family.top),) if local is None else subtract(local, LOOPBACKS[self.family]), device)
+
+    def _to(self, addresses: Intervals, device: str | None) -> Diagram:
+        space = self.space
+        return space.both(
+            self.from_others(device), space.test(DST, addresses, self.family.top, space.true, space.false)
+        )
+
+    def from_others(self, device: str | None) -> Diagram:
+        """The set of packets from other hosts that come in by an interface, by any where none is named."""
         others = complement((LOOPBACK,), Field.IIF.top)
-        device = others if listener.device is None else (interface_interval(listener.device),)
-        return self.space.test(IIF, intersect(device, others), Field.IIF.top, self.space.true, self.space.false)
+        inside = others if device is None else (interface_interval(device),)
+        return self.space.test(IIF, intersect(inside, others), Field.IIF.top, self.space.true, self.space.false)
+
+    def published(self) -> Iterator[Published]:
+        """Ports that lead to other hosts."""
+        if any(answer_of(leaf).landing is not None for leaf in self.space.leaves(self.live)):
+            yield from published(self.analysis, self.live, self._from_others_to_here(), self.wanted)
 
     def asked(self, decided: Diagram, listener: Listener) -> Diagram:
         """What becomes of packets to the listener's own protocol and port."""
         return self.space.restrict(decided, _own_port(listener))
 
     def reaches(self, listener: Listener) -> Iterator[Reach]:
-        direct = self.asked(self.live, listener)
-        yield from self._reaches(direct, self.outside(listener), _own_port(listener), lambda landing: landing is None)
+        direct, outside, port = self.asked(self.live, listener), self.outside(listener), _own_port(listener)
+        yield from reaches(self.analysis, direct, outside, port, lambda landing: landing is None)
         known = {PROTOCOL: listener.protocol}
-        translated = self.space.restrict(self.live, known)
-        lands = partial(self.lands, listener)
-        yield from self._reaches(translated, self.from_others(listener), known, lands)
+        translated, others = self.space.restrict(self.live, known), self.from_others(listener.device)
+        yield from reaches(self.analysis, translated, others, known, partial(self.lands, listener))
 
     def lands(self, listener: Listener, landing: Landing | None) -> bool:
         """Whether translated packets reach the listener."""
@@ -222,20 +218,6 @@ class _View:
         here = self.host.own(self.family)
         wanted = here if listener.address is None else exactly(listener.address)
         return bool(intersect(intersect(landing.addresses, here), wanted))
-
-    def _reaches(
-        self, decided: Diagram, within: Diagram, known: Mapping[int, int], lands: Callable[[Landing | None], bool]
-    ) -> Iterator[Reach]:
-        space, family = self.space, self.family
-        for leaf in sorted(space.leaves(decided), key=lambda leaf: str(leaf.value)):
-            answer = answer_of(leaf)
-            if not lands(answer.landing):
-                continue
-            packets = space.rebuild(decided, lambda one: space.true if one is leaf else space.false)  # noqa: B023 - used at once
-            here = space.both(packets, within)
-            packet = witness(space, family, here, space.true, likely(self.host), known)
-            if packet is not None:
-                yield Reach(family, answer, describe(space, family, packets, within, _MOST_CUBES), packet)
 
 
 def _own_port(listener: Listener) -> dict[int, int]:
@@ -297,7 +279,7 @@ def _against_policy(view: _View, listener: Listener, situation: Situation) -> It
     direct = _disagreements(view, listener, situation, _own_port(listener), view.outside(listener))
     forwarded: Iterator[Finding] = iter(())
     if any(view.lands(listener, answer_of(leaf).landing) for leaf in view.space.leaves(view.live)):
-        known, within = {PROTOCOL: listener.protocol}, view.from_others(listener)
+        known, within = {PROTOCOL: listener.protocol}, view.from_others(listener.device)
         forwarded = _disagreements(view, listener, situation, known, within, forwarded=True)
     seen: set[tuple[str, Place | None]] = set()
     for finding in (*direct, *forwarded):
@@ -343,6 +325,14 @@ def _disagreement(
         yield Finding(Diagnostic("PG605", detail), listener, packet, live.place)
 
 
+def _open_in_spite(one: Published) -> Finding:
+    """PG604: a port that leads to another host, which the policy does not allow."""
+    who = f"{one.where} ({one.name})" if one.name else one.where
+    detail = f"{one.denied} reaches {who} and is accepted in forward, which the policy does not allow"
+    remedy = "set `containers: enforce` so that published ports obey the policy"
+    return Finding(Diagnostic("PG604", detail, remedy=remedy), None, one.denied, one.reach.answer.place)
+
+
 def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _View]) -> Iterator[Finding]:
     """PG606: a wildcard listener although the policy opens its port on some of this host's addresses only."""
     for family in listener.families:
@@ -351,7 +341,7 @@ def _too_wide(listener: Listener, situation: Situation, views: Mapping[Family, _
         addresses = [address for first, last in local for address in range(first, last + 1)]
         if view.wanted is None or len(addresses) < 2:
             continue
-        asked = view.space.choose(view.from_others(listener), view.asked(view.wanted, listener), view.blocked)
+        asked = view.space.choose(view.from_others(listener.device), view.asked(view.wanted, listener), view.blocked)
         opened = [
             address
             for address in addresses

@@ -158,9 +158,11 @@ class Analysis:
         answers = sorted((answer_of(leaf) for leaf in self.space.leaves(node)), key=str)
         fates = self.space.rebuild(node, lambda leaf: self.space.leaf(answer_of(leaf)._replace(place=None)))
         reasons = tuple(sorted({self.doubts.reason(level) for level in levels(fates)}))
+        landings = {answer.landing for answer in answers if answer.fate is Fate.ACCEPT}
+        landing = landings.pop() if len(landings) == 1 else None
         if len({answer.fate for answer in answers}) > 1:
-            return Answer(Fate.DEPENDS, _doubted(node), reasons)
-        return answers[0]._replace(reasons=reasons, landing=None) if reasons else answers[0]
+            return Answer(Fate.DEPENDS, _doubted(node), reasons, landing)
+        return answers[0]._replace(reasons=reasons, landing=landing)
 
 
 def _doubted(node: Diagram) -> Place | None:

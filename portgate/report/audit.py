@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from portgate.core.audit import Audit, Exposure, Finding, Reach
+from portgate.core.audit import Audit, Exposure, Finding
 from portgate.core.diagnostics import Severity
+from portgate.core.net import protocol_name
 from portgate.core.packets import DPORT, DST, PROTOCOL, Cube
 from portgate.core.provenance import Grants
+from portgate.core.reach import Published, Reach
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Fate
 from portgate.report import listeners
@@ -23,6 +25,7 @@ _MOST_WORDS = 60
 def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None = None) -> Iterator[str]:
     """**Shape** `ruleset` are the rules that were audited."""
     rows = [row for exposure in audit.exposures for row in _rows(exposure, ruleset)]
+    rows += [_published_row(one, ruleset) for one in audit.published]
     if rows:
         yield from table(_HEADER, rows, paint, room)
     else:
@@ -39,6 +42,13 @@ def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:
     unasked = "" if exposure.listener.port is None else "no, the host has no address for it"
     for number, (fate, decided) in enumerate(fares or [(unasked, "")]):
         yield *(own if number == 0 else ("", "", "")), fate, decided
+
+
+def _published_row(one: Published, ruleset: Ruleset) -> tuple[str, ...]:
+    """`tcp  to 172.17.0.2:80  web  yes, through port 8080 from anywhere`"""
+    who = one.name or "another host"
+    told = _whether([one.reach]) + _told(list(_sources(one.reach)))
+    return protocol_name(one.reach.packet.protocol), f"to {one.where}", who, told, _deciders([one.reach], ruleset)
 
 
 def _fares(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, str]]:
@@ -69,7 +79,11 @@ def _whether(reaches: Sequence[Reach]) -> str:
 
 def _from(reaches: Sequence[Reach], exposure: Exposure) -> str:
     """`from anywhere`, `from 198.51.100.0/24, 2001:db8:42::/48`, `from anywhere but 203.0.113.66 (IPv4)`"""
-    texts = list(dict.fromkeys(text for reach in reaches for text in _sources(reach)))
+    return _told([text for reach in reaches for text in _sources(reach)]) + _families(reaches, exposure)
+
+
+def _told(sources: Sequence[str]) -> str:
+    texts = list(dict.fromkeys(sources))
     if "" in texts:
         whole = " from anywhere"
     elif all(text.startswith(_BUT_FROM) for text in texts):
@@ -78,7 +92,7 @@ def _from(reaches: Sequence[Reach], exposure: Exposure) -> str:
         whole = " " + ", ".join(texts).replace(", from ", ", ")
     if len(whole) > _MOST_WORDS:
         whole = whole[:_MOST_WORDS].rsplit(",", 1)[0] + ", ..."
-    return whole + _families(reaches, exposure)
+    return whole
 
 
 def _families(reaches: Sequence[Reach], exposure: Exposure) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from portgate.core.audit import Audit, Exposure, Finding, Reach
+from portgate.core.audit import Audit, Exposure, Finding
 from portgate.core.broken import title
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.drift import Drift
@@ -13,6 +13,7 @@ from portgate.core.net import AddressSet, Family
 from portgate.core.packets import Description, Packet
 from portgate.core.plan import Plan
 from portgate.core.provenance import Grants
+from portgate.core.reach import Published, Reach
 from portgate.core.ruleset import Place, Ruleset
 from portgate.core.semantics import Landing
 from portgate.core.trace import Decision, Trace
@@ -149,6 +150,7 @@ def audit(ruleset: Ruleset, one: Audit) -> Json:
     """`portgate audit --format json`."""
     return {
         "listeners": [exposure(ruleset, each) for each in one.exposures],
+        "published": [_published(ruleset, each) for each in one.published],
         "findings": [finding(ruleset, each) for each in one.findings],
     }
 
@@ -162,6 +164,11 @@ def drift(one: Drift) -> Json:
         "writers": list(one.writers),
         "theirs": [as_dict(each) for each in one.theirs],
     }
+
+
+def _published(ruleset: Ruleset, one: Published) -> Json:
+    """A port of this host that leads to another one, a container perhaps."""
+    return {"to": one.where, "name": one.name or None, **_reach(ruleset, one.reach)}
 
 
 def plan(one: Plan, planned: Ruleset) -> Json:
