@@ -168,7 +168,7 @@ def drift(one: Drift) -> Json:
 
 def _published(ruleset: Ruleset, one: Published) -> Json:
     """A port of this host that leads to another one, a container perhaps."""
-    return {"to": one.where, "name": one.name or None, **_reach(ruleset, one.reach)}
+    return {"to": one.where, "name": one.name or None, "reach": _reach(ruleset, one.reach)}
 
 
 def plan(one: Plan, planned: Ruleset) -> Json:

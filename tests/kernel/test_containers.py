@@ -90,7 +90,8 @@ def test_a_published_port_that_the_policy_does_not_allow_is_found(host: Host) ->
     assert host.published is Answer.OPEN
     told = json.loads(host.portgate("audit", "--format", "json", ports="ssh", containers="ignore"))
     (port,) = told["published"]
-    assert (port["to"], port["name"], port["verdict"], port["packets"]) == (
+    reach = port["reach"]
+    assert (port["to"], port["name"], reach["verdict"], reach["packets"]) == (
         "172.17.0.2:80", "container web", "accept", ["tcp 8080 in any but docker0"],
     )  # fmt: skip
     (finding,) = (one for one in told["findings"] if one["code"] == "PG604")
