@@ -40,13 +40,22 @@ def _completed(container: Container, other: Container | None) -> Container:
 
 
 def _completed_chain(chain: Chain, other: Chain | None) -> Chain:
-    if other is None or not any(rule.origin.partial for rule in chain.rules):
+    if other is None:
         return chain
     ours, theirs = _as_listed(chain.rules), _as_listed(other.rules)
     if len(ours) != len(theirs):
         return chain  # it has changed between the two readings
-    chosen = (their if our[0].origin.partial else our for our, their in zip(ours, theirs, strict=True))
+    chosen = (_completed_rule(our, their) for our, their in zip(ours, theirs, strict=True))
     return replace(chain, rules=tuple(rule for rules in chosen for rule in rules))
+
+
+def _completed_rule(ours: tuple[Rule, ...], theirs: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """One listed rule: as the other reading has it, or where both say the same, in the words of the other, who wrote it."""
+    if ours[0].origin.partial:
+        return theirs
+    if len(ours) == len(theirs) == 1 and (ours[0].match, ours[0].verdict) == (theirs[0].match, theirs[0].verdict):
+        return (replace(ours[0], origin=replace(ours[0].origin, text=theirs[0].origin.text)),)
+    return ours
 
 
 def _as_listed(rules: Sequence[Rule]) -> list[tuple[Rule, ...]]:
