@@ -227,6 +227,7 @@ CATALOGUE = _catalogue(
     Kind("PG532", E, "the kernel lacks something that the rules need", "The kernel knows nf_tables but not every part of it that these rules use. Nothing was loaded; the rules that were there before are still in force."),
     Kind("PG560", E, "pfctl refused the rules", "The anchor was not loaded: pfctl replaces an anchor as a whole or not at all, so the rules that were there before are still in force."),
     Kind("PG561", E, "the main rules have no place for the anchor", "Rules in an anchor do nothing unless the main rules of pf call it. portgate does not edit /etc/pf.conf, which the system or another tool may own."),
+    Kind("PG562", E, "pf is switched off", "While pf is disabled no rule of it is in force, so a policy that was loaded would not be kept. It is off by default on FreeBSD and macOS."),
     # ---- 6xx: findings of the audit (core/audit.py)
     Kind("PG601", W, "listening, and blocked", "A socket listens, and the live rules let no new connection reach it. Either grant its port in the policy, or stop the program if nobody needs it."),
     Kind("PG602", W, "listening and reachable, but the policy does not allow it", "The live rules let packets through to this listener that the policy does not allow. Apply the policy, or grant the port."),

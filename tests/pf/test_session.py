@@ -23,6 +23,8 @@ class Pfctl:
         self, main: str = 'anchor "portgate" all\n', translations: str = 'rdr-anchor "portgate" all\n'
     ) -> None:
         self.main, self.translations = main, translations
+        self.status = "Status: Enabled for 12 days 03:14:15              Debug: err\n"
+        self.interfaces = "all\negress\nem0\nlo (skip)\nlo0 (skip)\n"
         self.anchor = ""
         self.tables: dict[str, list[str]] = {}
         self.calls: list[tuple[str, ...]] = []
@@ -50,6 +52,10 @@ class Pfctl:
                 return Answer(0, nested(self.main, self.rules(translating=False)), "")
             case ["-a", "*", "-sn"]:
                 return Answer(0, nested(self.translations, self.rules(translating=True)), "")
+            case ["-si"]:
+                return Answer(0, self.status, "")
+            case ["-v", "-sI"]:
+                return Answer(0, self.interfaces, "")
             case ["-sn"]:
                 return Answer(0, self.translations, "")
             case ["-sT"]:
@@ -136,6 +142,31 @@ def test_without_a_place_in_the_main_rules_nothing_is_loaded(dialect: str) -> No
 def test_freebsd_needs_a_place_for_translations_too() -> None:
     with pytest.raises(PortgateError, match="rdr-anchor"):
         PfSession(Pfctl(translations=""), "freebsd").load(BACKEND.emit(rules(POLICY), "freebsd"))
+
+
+def test_while_pf_is_off_no_rule_is_in_force_and_none_is_loaded(dialect: str) -> None:
+    pfctl = Pfctl()
+    live = PfSession(pfctl, dialect)
+    live.load(BACKEND.emit(rules(POLICY)))
+    pfctl.status = "Status: Disabled                                 Debug: err\n"
+    assert BACKEND.parse(live.read()).containers == ()
+    with pytest.raises(PortgateError) as refused:
+        live.load(BACKEND.emit(rules(POLICY)))
+    assert (refused.value.diagnostics[0].code, bool(refused.value.diagnostics[0].remedy)) == ("PG562", True)
+
+
+def test_interfaces_that_are_not_filtered_are_read_though_no_rule_tells_them(dialect: str) -> None:
+    pfctl = Pfctl(main='block drop in all\nanchor "portgate" all\n')
+    pfctl.interfaces = "all\nem0 (skip)\nlo (skip)\nlo0 (skip)\ntun (skip)\ntun7 (skip)\n"
+    live = PfSession(pfctl, dialect)
+    live.load(BACKEND.emit(rules(POLICY)))
+    (found,) = BACKEND.parse(live.read()).foreign().containers
+    chain = found.chain("input")
+    assert chain is not None
+    assert [rule.origin.text for rule in chain.rules].count("set skip on { em0 , lo0 , tun7 }") == 3
+    alone = Pfctl()  # with loopback skipped, as most have it, our anchor is still all that decides
+    PfSession(alone, dialect).load(BACKEND.emit(rules(POLICY)))
+    assert BACKEND.parse(PfSession(alone, dialect).read()).foreign().containers == ()
 
 
 def test_only_freebsd_is_asked_for_ports_as_numbers_for_elsewhere_the_option_means_something_else() -> None:

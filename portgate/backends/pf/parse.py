@@ -22,6 +22,7 @@ from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry
 from portgate.backends.pf.tables import table
 from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
 from portgate.backends.pf.translation import translation_entry
+from portgate.backends.pf.words import LOOPBACK
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family
@@ -53,7 +54,7 @@ from portgate.core.ruleset import (
 
 FILTERS = ("pass", "block", "match")
 TRANSLATIONS = ("rdr", "nat", "binat")
-SILENT = ("table", "set", "scrub", "altq", "queue", "load", "ether", "dummynet", "scrub-anchor", "dummynet-anchor", "[")
+SILENT = ("table", "set", "scrub", "altq", "queue", "load", "dummynet", "scrub-anchor", "dummynet-anchor", "[")
 KNOWN_CONNECTION = Test(Field.CT_STATE, ((CtState.ESTABLISHED.value, CtState.RELATED.value),))
 TRANSLATED = both(Test(Field.DNATED, ((1, 1),)), Bits(Field.MARK, PASSED.mask, PASSED.value or 0))
 NEST = 60  # anchors in anchors; pf itself has a limit of 64 path bytes
@@ -73,7 +74,7 @@ def _containers(reading: Reading) -> Iterator[Container]:
             yield _container(found, found, ANCHOR, owned=True)
         return
     ours = tuple(one for one in found if _is_ours(one))
-    alone = ours and all(one in ours or one.tokens[0].text in SILENT for one in found)
+    alone = ours and all(one in ours or _decides_nothing(one) for one in found)
     inner = tuple(within for one in ours for within in one.body or ())
     if alone:
         yield _container(inner, found, ANCHOR, owned=True)
@@ -84,6 +85,13 @@ def _containers(reading: Reading) -> Iterator[Container]:
         yield replace(whole, chains=tuple(replace(one, base=None) for one in whole.chains))
     if found:
         yield _container(found, found, "pf", owned=False)
+
+
+def _decides_nothing(statement: Statement) -> bool:
+    """Beside our anchor, which lets loopback through itself."""
+    first, *rest = (one.text for one in statement.tokens)
+    skips = first == "set" and rest[:1] == ["skip"] and not set(rest[1:]) <= {"on", "{", "}", ",", "lo", LOOPBACK}
+    return first in SILENT and not skips
 
 
 def _plain(statement: Statement) -> Statement:
@@ -314,6 +322,7 @@ _BEGINNINGS = frozenset(
         *FILTERS,
         *TRANSLATIONS,
         *SILENT,
+        "ether",
         "no",
         "anchor",
         "antispoof",

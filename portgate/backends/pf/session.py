@@ -71,6 +71,13 @@ def available() -> str | None:
     return None
 
 
+_SWITCH_ON = {
+    "openbsd": "switch it on with `pfctl -e`, and let it be on after a new start: pf=YES in /etc/rc.conf.local",
+    "freebsd": "switch it on with `service pf onestart`, and let it be on after a new start: `sysrc pf_enable=YES`",
+    "macos": "switch it on with `pfctl -E`, and from a LaunchDaemon after a new start",
+}
+
+
 class PfSession:
     """See `portgate.backends.Session`."""
 
@@ -79,9 +86,12 @@ class PfSession:
         self._dialect = dialect or native_dialect()
 
     def read(self) -> tuple[Reading, ...]:
-        """The rules of all anchors in their places, with what is in the tables of ours."""
+        """The rules of all anchors in their places, with what is in tables, and interfaces that are not filtered."""
+        if not self._filters():
+            return (Reading("pf", "# pf is switched off, so no rule is in force.\n", "pfctl -si"),)
         anchored = ("-a", "*")
-        parts = [self._rules(*anchored, "-sn")] if self._translates_apart else []
+        parts = [self._skipped()]
+        parts += [self._rules(*anchored, "-sn")] if self._translates_apart else []
         # Where a name is that of two tables, the one of our anchor is the one that its rules mean.
         parts += [*self._tables(), *self._tables("-a", ANCHOR), self._rules(*anchored, "-sr")]
         return (Reading("pf", "".join(parts), "pfctl -a '*' -sr"),)
@@ -90,7 +100,9 @@ class PfSession:
         self._load(artifact, "-n")
 
     def load(self, artifact: Artifact) -> None:
-        """Errors: PG561 when the main rules do not call our anchor, so that it would do nothing."""
+        """Errors: PG561 when the main rules do not call our anchor, PG562 when pf is off, so that it would do nothing."""
+        if not self._filters():
+            raise PortgateError(Diagnostic("PG562", "", remedy=_SWITCH_ON[self._dialect]))
         self._require_anchor(translating="\nrdr " in artifact.text)
         self._load(artifact)
 
@@ -107,6 +119,15 @@ class PfSession:
     @property
     def _translates_apart(self) -> bool:
         return self._dialect != "openbsd"
+
+    def _filters(self) -> bool:
+        return not self._answer("-si").output.startswith("Status: Disabled")
+
+    def _skipped(self) -> str:
+        """What `set skip` is about, which no listing of rules shows. Of a group, its members are marked, too."""
+        marked = [line.split()[0] for line in self._answer("-v", "-sI").output.splitlines() if line.endswith(" (skip)")]
+        names = [name for name in marked if name[-1].isdecimal()]
+        return f"set skip on {{ {', '.join(names)} }}\n" if names else ""
 
     def _rules(self, *words: str) -> str:
         """A listing of rules with ports as numbers."""
