@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portgate.core.addresses import Host
     from portgate.core.audit import Audit, Finding, Situation
     from portgate.core.facts import Facts
-    from portgate.core.listener import Sockets
+    from portgate.core.listener import Listener, Sockets
     from portgate.core.openings import Timed
     from portgate.core.packets import Packet
     from portgate.core.plan import Plan
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 256 << 20
 PATIENCE = 60  # seconds in which rules are loaded and read back
+_IP_SOCKETS = ("stream", "datagram")
 
 
 # ------------------------------------------------------------------ files
@@ -291,9 +292,20 @@ def _situation(seen: Seen, file: PolicyFile | None, today: date, desired: Rulese
         file.policy if file else None,
         desired,
         today,
-        seen.facts.ephemeral_ports or (32768, 60999),
+        seen.facts,
         knows_listeners=not blind_spots(seen),
+        risks=_risks(listeners),
     )
+
+
+def _risks(listeners: Iterable[Listener]) -> Mapping[tuple[int, int], str]:
+    """Why what listens should not be open to everybody, by protocol and port."""
+    from portgate.core.policy import Traffic
+    from portgate.language.services import risks
+
+    ports = {(one.protocol, one.port) for one in listeners if one.port is not None and one.kind in _IP_SOCKETS}
+    found = {place: risks(Traffic(place[0], place[1], place[1])) for place in ports}
+    return {place: "; ".join(f"{one.name}: {one.risk}" for one in risky) for place, risky in found.items() if risky}
 
 
 def verify(seen: Seen, file: PolicyFile, today: date) -> tuple[Difference, ...]:
@@ -378,6 +390,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
     """What applying the policy to this host would change, and what would become of what is opened for a time."""
     from portgate.core import plan as planning
     from portgate.core.openings import Timed, kept
+    from portgate.language.lint import risky
 
     desired = kept(rules_for(backend, file, today), seen.rules, timed or Timed())
     situation = _situation(seen, file, today, desired)
@@ -392,7 +405,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
         traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=planning.audit_of_plan(situation),
-        warnings=(*file.warnings, *shortfalls(seen, file)),
+        warnings=(*file.warnings, *risky(file.policy, today), *shortfalls(seen, file)),
         objections=() if artifact is None else lockouts(seen, file, desired, today),
     )
     return Planned(made, planning.planned(seen.rules, desired), file.sources)

@@ -23,26 +23,66 @@ if TYPE_CHECKING:
 def services(what: str | None, output_format: str) -> int:
     """The built-in services, by name or by port.
 
-    Without an argument all of them; a PORT is `53` or `53/udp`. Exits with 1 when there is none.
+    Without an argument all of them; a PORT is `53` or `53/udp`, and what such a number means by itself is told, too. Exits
+    with 1 when there is none.
     """
-    found = _services(what)
+    port = _port(what or "")
+    found = _services(what, port)
     if output_format == "json":
-        say_json({"services": [_service_fields(one) for one in found]})
-    elif found:
+        say_json({"services": [_service_fields(one) for one in found], "port": _port_fields(port)})
+        return 0 if found else 1
+    if found:
         say_table(("SERVICE", "PORTS", "ALSO", "RISK"), [_service_row(one) for one in found])
     else:
         print(f"no service is known as {escape(what or '')}", file=sys.stderr)
+    if port is not None:
+        say([_port_text(port)])
     return 0 if found else 1
 
 
-def _services(what: str | None) -> tuple[Service, ...]:
+def _port(what: str) -> int | None:
+    """The number in `53` and `53/udp`, None for a name and for what is no port."""
+    from portgate.core.net import PORT_MAX
+
+    number, _, _ = what.partition("/")
+    is_port = number.isascii() and number.isdigit() and len(number) < 6 and int(number) <= PORT_MAX
+    return int(number) if is_port else None
+
+
+def _port_text(port: int) -> str:
+    """`443 is a well-known port (0-1023); only root may listen there by default`"""
+    from portgate.core import numbers
+
+    kind = numbers.range_of(port)
+    words = [f"{port} is a {kind} port ({kind.ports[0]}-{kind.ports[1]})"]
+    if numbers.is_privileged(port):
+        words.append("only root may listen there by default")
+    if numbers.is_ephemeral(port):
+        words.append("Linux hands it out to outgoing connections by default ({}-{})".format(*numbers.EPHEMERAL))
+    return "; ".join(words)
+
+
+def _port_fields(port: int | None) -> dict[str, object] | None:
+    from portgate.core import numbers
+
+    if port is None:
+        return None
+    return {
+        "number": port,
+        "range": numbers.range_of(port).value,
+        "privileged": numbers.is_privileged(port),
+        "ephemeral": numbers.is_ephemeral(port),
+    }
+
+
+def _services(what: str | None, port: int | None) -> tuple[Service, ...]:
     from portgate.language import services as known
 
     if what is None:
         return known.table()
-    port, _, protocol = what.partition("/")
-    if port.isascii() and port.isdigit():
-        return tuple(one for one in known.at(int(port)) if any(_uses(one, int(port), protocol)))
+    if port is not None:
+        _, _, protocol = what.partition("/")
+        return tuple(one for one in known.at(port) if any(_uses(one, port, protocol)))
     named = known.by_name().get(what.lower())
     return (named,) if named else ()
 

@@ -8,7 +8,7 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, partial
 
@@ -16,6 +16,7 @@ from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import ChainEvaluation, Kind, leaf_of
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
+from portgate.core.facts import NO_FACTS, Facts
 from portgate.core.focus import only_near, steady_fields
 from portgate.core.listener import Listener
 from portgate.core.matches import Doubts, exactly
@@ -30,12 +31,15 @@ from portgate.core.net import (
     protocol_name,
     subtract,
 )
+from portgate.core.numbers import EPHEMERAL, FIRST_UNPRIVILEGED, is_ephemeral, is_privileged
 from portgate.core.packets import (
     DPORT,
     DST,
     IIF,
     LOOPBACK,
     PROTOCOL,
+    SPORT,
+    SRC,
     Packet,
     witness,
 )
@@ -49,7 +53,10 @@ from portgate.core.words import rule_text
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What an audit looks at. `policy` and `desired` (its rules) are None for an audit without a policy."""
+    """What an audit looks at. `policy` and `desired` (its rules) are None for an audit without a policy.
+
+    **Shape** `risks` say by protocol and port why what listens there should not be open to everybody.
+    """
 
     live: Ruleset
     listeners: tuple[Listener, ...] = ()
@@ -57,8 +64,9 @@ class Situation:
     policy: Policy | None = None
     desired: Ruleset | None = None
     today: date = date.min
-    ephemeral: tuple[int, int] = (32768, 60999)
+    facts: Facts = NO_FACTS
     knows_listeners: bool = True
+    risks: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +265,30 @@ def _of_listener(exposure: Exposure, situation: Situation, views: Mapping[Family
             yield from _against_policy(views[family], listener, situation)
         if listener.address is None:
             yield from _too_wide(listener, situation, views)
-    first, last = situation.ephemeral
-    if first <= listener.port <= last:
+    yield from _risky(exposure, situation)
+    first, last = handed_out = situation.facts.ephemeral_ports or EPHEMERAL
+    if is_ephemeral(listener.port, handed_out, situation.facts.reserved_ports):
         detail = f"{_name(listener)} is on {_port(listener)}, which the kernel also hands out ({first}-{last})"
         yield Finding(Diagnostic("PG609", detail), listener)
+
+
+def _risky(exposure: Exposure, situation: Situation) -> Iterator[Finding]:
+    """PG611, once for both families."""
+    listener = exposure.listener
+    risk = situation.risks.get((listener.protocol, listener.port or 0))
+    open_to_all = next((one for one in exposure.reaches if _is_from_everywhere(one)), None)
+    if risk and open_to_all:
+        detail = f"{_name(listener)} on {_port(listener)} can be reached from everywhere; {risk}"
+        remedy = "let in who needs it, with `from`"
+        diagnostic = Diagnostic("PG611", detail, remedy=remedy)
+        yield Finding(diagnostic, listener, open_to_all.packet, open_to_all.answer.place)
+
+
+def _is_from_everywhere(reach: Reach) -> bool:
+    """From any source by any interface, or from all but some."""
+    limits = {SRC, SPORT, IIF}
+    cubes = reach.described.cubes
+    return reach.fate is Fate.ACCEPT and (reach.described.but or any(not limits & one.values.keys() for one in cubes))
 
 
 def _blocked(exposure: Exposure, situation: Situation) -> Finding:
@@ -371,7 +399,16 @@ def _of_policy(situation: Situation) -> Iterator[Finding]:
                 f"{protocol_name(one.protocol)} {one.first}" + (f"-{one.last}" if one.last != one.first else "")
                 for one in grant.traffic
             )
-            yield Finding(Diagnostic("PG603", f"{grant.id} allows {ports}, and nothing listens there", grant.span))
+            detail = f"{grant.id} allows {ports}, and nothing listens there{_who_may(grant, situation.facts)}"
+            yield Finding(Diagnostic("PG603", detail, grant.span))
+
+
+def _who_may(grant: Grant, facts: Facts) -> str:
+    """A warning where the kernel lets every user listen on ports that are root's elsewhere."""
+    start = FIRST_UNPRIVILEGED if facts.first_unprivileged_port is None else facts.first_unprivileged_port
+    if any(is_privileged(one.first) and not is_privileged(one.last, start) for one in grant.traffic):
+        return f"; any user of this host may, for ip_unprivileged_port_start is {start}"
+    return ""
 
 
 def _waits_in_vain(grant: Grant, listeners: Sequence[Listener]) -> bool:

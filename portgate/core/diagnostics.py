@@ -239,6 +239,7 @@ CATALOGUE = _catalogue(
     Kind("PG608", N, "a rule that can never match, or that another makes redundant", "No packet reaches this rule, because earlier rules decide all that it matches."),
     Kind("PG609", N, "a listener on a port of the ephemeral range", "The kernel hands ports of this range to outgoing connections, so the service can fail to start, and its number may change. Use a port outside of ip_local_port_range."),
     Kind("PG610", W, "a packet or raw socket that firewalls do not see", "Packet sockets read frames before any firewall rule does, and raw sockets need no port. What such a program answers cannot be fenced with rules."),
+    Kind("PG611", N, "a risky service can be reached from everywhere", "A service that was made for trusted networks (a database, file sharing, remote administration) listens here, and any source may connect. `portgate services PORT` tells the risk. Bind it to an address inside, or grant it to who needs it."),
     # ---- 62x: broken expectations (core/expect.py)
     Kind("PG620", E, "what should be accepted is blocked", "The policy expects all of this traffic to be accepted, and some of it is not: a `block` takes it away, or no grant allows it. `from: any` means every source, blocked ones too; `{any: any, except: NAME}` leaves them out."),
     Kind("PG621", E, "what should be blocked is accepted", "The policy expects none of this traffic to get in, and a grant or the default lets some of it through. What is granted up to a rate limit counts as let through."),

@@ -110,6 +110,9 @@ class Facts:
     reverse_path: tuple[tuple[str, int], ...] = ()
 
 
+NO_FACTS = Facts()
+"""Of a host that told nothing."""
+
 FIELDS = {
     "net.ipv4.ip_local_port_range": "ephemeral_ports",
     "net.ipv4.ip_local_reserved_ports": "reserved_ports",

@@ -26,11 +26,9 @@ from portgate.core.net import (
     prefixes,
     protocol_name,
 )
+from portgate.core.numbers import EPHEMERAL
 from portgate.core.policy import Grant, Peer, Policy, Traffic
 from portgate.language import services, values
-
-EPHEMERAL: Interval = (32768, 60999)
-"""**Source** the default of net.ipv4.ip_local_port_range, Linux 6.x."""
 
 MANY_PREFIXES = 8
 SHOWN = 3
@@ -55,8 +53,14 @@ def lint(policy: Policy, today: date, ephemeral: Interval = EPHEMERAL) -> tuple[
         found += _redundant([grant for grant in allow if grant.id not in hidden])
     for grant in _alive(policy.inbound.allow, today):
         found += _ephemeral(grant, ephemeral)
-        found += _risky(grant)
+    found += risky(policy, today)
     return tuple(sorted(found, key=lambda one: one.span or _NOWHERE))
+
+
+def risky(policy: Policy, today: date) -> Iterator[Diagnostic]:
+    """Grants that open to everybody what was made for trusted networks, with the reason."""
+    for grant in _alive(policy.inbound.allow, today):
+        yield from _risky(grant)
 
 
 _NOWHERE = Span("", 0, 0, 0, 0)

@@ -92,7 +92,7 @@ PRINTED = {
     "trace": [f"trace tcp 203.0.113.9 25 {HOST}", f"trace icmp 203.0.113.9 echo-request --to 192.0.2.1 {HOST}"],
     "status": [f"status {HOST}"],
     "sockets": [f"sockets {HOST}"],
-    "services": ["services", "services telnet"],
+    "services": ["services", "services telnet", "services 443"],
     "explain": ["explain", "explain PG602"],
     "backends": ["backends"],
 }

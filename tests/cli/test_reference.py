@@ -36,6 +36,27 @@ def test_an_unknown_service_exits_with_1_and_its_name_is_not_obeyed(portgate: Po
     assert done.err == "no service is known as \\x1b[2J\n"
 
 
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        ("443", "443 is a well-known port (0-1023); only root may listen there by default"),
+        ("1024", "1024 is a registered port (1024-49151)"),
+        (
+            "40000/udp",
+            "40000 is a registered port (1024-49151); Linux hands it out to outgoing connections by default (32768-60999)",
+        ),
+        ("61000", "61000 is a dynamic port (49152-65535)"),
+    ],
+)
+def test_a_port_is_told_what_it_means_by_itself(port: str, words: str, portgate: Portgate) -> None:
+    assert portgate("services", port).out.splitlines()[-1] == words
+
+
+@pytest.mark.parametrize("what", ["65536", "99999999999", "٤٤٣", "-0"])
+def test_what_is_no_port_is_no_service(what: str, portgate: Portgate) -> None:
+    assert portgate("services", "--", what).code == 1
+
+
 def test_services_for_programs(portgate: Portgate) -> None:
     content = json.loads(portgate("services", "telnet", "--format", "json").out)
     assert content["schema"] == 1

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from portgate.core.audit import Audit, Exposure, Situation, audit
+from portgate.core.facts import Facts
 from portgate.core.listener import Listener, Process
 from portgate.core.net import TCP, UDP, Family, parse_address
 from portgate.core.policy import Default, Grant, Policy, Rulebook, Traffic
@@ -282,8 +283,12 @@ def test_pg609_a_listener_on_a_port_that_the_kernel_hands_out() -> None:
     assert codes(audited(everything, listener(32768))) == ["PG609"]
     assert codes(audited(everything, listener(60999))) == ["PG609"]
     assert codes(audited(everything, listener(32767), listener(61000))) == []
-    chosen = Situation(everything, (listener(32768),), HOST, ephemeral=(40000, 50000))
+    chosen = Situation(everything, (listener(32768),), HOST, facts=Facts(ephemeral_ports=(40000, 50000)))
     assert codes(audit(chosen)) == []
+    kept = Situation(
+        everything, (listener(40000), listener(40001)), HOST, facts=Facts(reserved_ports=((40001, 40001),))
+    )
+    assert [one.listener.port for one in audit(kept).findings if one.listener] == [40000]
 
 
 @pytest.mark.parametrize("kind", ["raw", "packet"])
@@ -294,6 +299,26 @@ def test_pg610_sockets_that_firewalls_do_not_see(kind: str) -> None:
     (finding,) = audited(CLOSED, sniffer).findings
     assert finding.code == "PG610"
     assert f"sshd has a {kind} socket open" in finding.diagnostic.detail
+
+
+RISKS = {(6, 6379): "redis: no authentication by default"}
+
+
+def test_pg611_a_risky_service_that_everybody_reaches() -> None:
+    situation = Situation(Ruleset(), (listener(6379), listener(22)), HOST, risks=RISKS)
+    (finding,) = audit(situation).findings
+    assert finding.code == "PG611"
+    assert "from everywhere; redis: no authentication by default" in finding.diagnostic.detail
+    assert finding.packet is not None
+    assert finding.packet.dport == 6379
+
+
+def test_pg611_is_not_about_what_some_reach_or_nobody() -> None:
+    some = filtering(rule(All((port(6379), source("198.51.100.0/24"))), ACCEPT))
+    for live in (some, CLOSED):
+        assert "PG611" not in codes(audit(Situation(live, (listener(6379),), HOST, risks=RISKS)))
+    local = Situation(Ruleset(), (listener(6379, "127.0.0.1"),), HOST, risks=RISKS)
+    assert codes(audit(local)) == []
 
 
 # ------------------------------------------------------------------ findings about the policy and the rules
@@ -313,6 +338,18 @@ def test_pg603_a_grant_for_which_nothing_listens() -> None:
     assert of_policy(granting(Traffic(TCP, 443, 443)), listener(443)) == []
     assert of_policy(granting(Traffic(TCP, 443, 443)), listener(443, protocol=UDP)) == ["PG603"]
     assert of_policy(granting(Traffic(TCP, 8000, 8100)), listener(8042)) == []
+
+
+def test_pg603_tells_when_any_user_may_take_a_port_that_is_root_s_elsewhere() -> None:
+    def told(first: int | None) -> str:
+        facts = Facts(first_unprivileged_port=first)
+        policy = granting(Traffic(TCP, 443, 443))
+        (finding,) = audit(Situation(Ruleset(), (), HOST, policy, today=date(2026, 11, 21), facts=facts)).findings
+        return finding.diagnostic.detail
+
+    assert told(80).endswith("nothing listens there; any user of this host may, for ip_unprivileged_port_start is 80")
+    for first in (None, 1024, 444):
+        assert told(first).endswith("nothing listens there")
 
 
 def test_a_grant_of_a_protocol_without_ports_needs_no_listener() -> None:
