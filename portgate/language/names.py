@@ -88,7 +88,8 @@ class Names:
             self._records.not_empty(fields["interfaces"][1])
         if not fields:
             self._mistakes.add("PG109", "a zone without `interfaces` and `sources` is nowhere", node, "add one of them")
-        return Peer(interfaces, self._union(sources) if sources else None, name)
+        some = () if "*" in interfaces else interfaces  # no firewall has a name for all of them, and none is needed
+        return Peer(some, self._union(sources) if sources else None, name)
 
     def _address_set(self, name: str) -> AddressSet:
         if name not in self._address_sets:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from portgate.report.text import table
-from portgate.sandbox.probe import Answer, Transport
+from portgate.sandbox.probe import Answer, Pace, Question, Transport
 from portgate.sandbox.sandbox import Link, Sandbox
 
 POLICY = "policies/web-server.yaml"
@@ -81,10 +81,13 @@ def _packets(sandbox: Sandbox) -> bool:
 
 
 def _meetings(sandbox: Sandbox) -> Iterator[Meeting]:
-    for link, (transport, port) in product(LINKS, (*LISTENING, (PING, 0))):
-        for address in (one.partition("/")[0] for one in link.host):
-            answer = sandbox.connect(transport, address, port, source=link.name)
-            yield Meeting(link.name, address, transport, port, answer)
+    questions = [
+        Question(transport, address.partition("/")[0], port, link.name)
+        for link, (transport, port) in product(LINKS, (*LISTENING, (PING, 0)))
+        for address in link.host
+    ]
+    for one, answer in zip(questions, sandbox.ask(questions, Pace()), strict=True):
+        yield Meeting(one.origin, one.address, one.transport, one.port, answer)
 
 
 def _row(one: Meeting) -> tuple[str, str, str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from portgate.core.broken import peer_text
 from portgate.core.net import (
@@ -33,6 +34,7 @@ from portgate.sandbox.sandbox import Link
 MOST_LINKS = 12
 MOST_ORIGINS = 32
 MOST_DESTINATIONS = 8
+MOST_TRIED = 256  # addresses, until one is found that nobody has
 STRANGER = "anybody else"
 
 _POSSIBLE = re.compile(r"(?!(?:all|default)$)[A-Za-z0-9_][A-Za-z0-9_.-]*")  # for `ip -batch`, and for the kernel
@@ -242,7 +244,8 @@ class _Settlers:
             free = intersect(self._unnamed(family), routed) or routed
         else:
             free = intersect(peer.addresses.of_family(family), routed)
-        possible = [*(one for one in _typical(family) if contains(free, one)), *inside(free)]
+        typical = (one for one in _typical(family) if contains(free, one))
+        possible = [*typical, *islice(inside(free), MOST_TRIED)]
         mine = [one for one in possible if self._claimed.get((family, one), link) == link]
         unclaimed = [one for one in mine if (family, one) not in self._claimed]
         found = next(iter(mine if peer.addresses is None else [*unclaimed, *mine]), None)

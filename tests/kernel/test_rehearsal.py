@@ -103,6 +103,8 @@ ODD = {
     "inbound: {allow: [{port: ssh, from: all}, {port: http, from: w}]}\n",
     "every usual interface": 'portgate: 1\nzones: {e: {interfaces: ["eth*", outside0]}}\n'
     "inbound: {allow: [{port: ssh, from: e}]}\n",
+    "every interface": 'portgate: 1\nzones: {a: {interfaces: ["*"], sources: [10.0.0.0/8]}, b: {interfaces: ["*", eth7]}}\n'
+    "inbound: {allow: [{port: ssh, from: a}, {port: http, from: b}]}\n",
     "sources that never come": 'portgate: 1\nzones: {l: {sources: ["fe80::/10", 127.0.0.0/8, 224.0.0.0/4]}}\n'
     "inbound: {default: reject, allow: [{port: ssh, from: l}, {port: mdns, to: [224.0.0.251, 'ff02::fb']}]}\n",
     "two ways to one machine": "portgate: 1\nforward:\n  - {port: 80/tcp, to: '10.0.0.7:8080'}\n"
