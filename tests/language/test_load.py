@@ -72,6 +72,12 @@ def test_every_part_of_a_grant_is_read() -> None:
     assert (grant.log, grant.note, grant.owner, grant.expires) == (True, "a b", "dba", date(2027, 3, 31))
 
 
+def test_a_zone_of_every_interface_is_one_of_none_in_particular() -> None:
+    found = dict(policy('zones: {a: {interfaces: ["*", eth0]}, b: {interfaces: ["e*"]}}').zones)
+    assert found["a"] == Peer(name="a")
+    assert found["b"].interfaces == ("e*",)
+
+
 def test_ping_is_the_echo_request_of_both_families() -> None:
     (grant,) = allow("ping").inbound.allow
 
