@@ -2,8 +2,8 @@
 
 Run as root: `python benchmarks/bench_commands.py [--sizes N,N] [--rounds N]`. It works in a network namespace of its own.
 Entry i of every policy is "tcp port P(i) from 10.x.y.0/24". Whole processes are timed, from exec to exit, with their output
-thrown away; the table shows medians, also of processor time, which what else runs here disturbs less, ratios to the first row, and the
-largest memory of any process.
+thrown away; the table shows medians, also of processor time, which what else runs here disturbs less and which the goals are judged by, ratios to the
+first row, and the largest memory of any process.
 A tool that is not installed is left out, and said.
 """
 
@@ -42,11 +42,12 @@ class Entry(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """`write` gives the text of its file; `command` loads the file at the place of `{}`."""
+    """`write` gives the text of its file; `command` loads the file at the place of `{}`, which lies in `{folder}`."""
 
     name: str
     command: tuple[str, ...]
     write: Callable[[list[Entry]], str]
+    file: str = "load.yaml"
 
 
 class Cost(NamedTuple):
@@ -97,12 +98,20 @@ def ferm(wanted: list[Entry]) -> str:
     return f"table filter chain INPUT {{ policy DROP; mod conntrack ctstate (ESTABLISHED RELATED) ACCEPT;\n{rules}}}\n"
 
 
+def foomuuri(wanted: list[Entry]) -> str:
+    rules = "".join(f"  tcp {one.port} saddr {one.source}\n" for one in wanted)
+    zones = "zone {\n  localhost\n  public *\n}\nlocalhost-public {\n  accept\n}\n"
+    return f"{zones}public-localhost {{\n{rules}  drop\n}}\n"
+
+
+FOOMUURI = ("foomuuri", *(f"--set={name}_dir={{folder}}" for name in ("etc", "state", "run")), "start")
 TOOLS = (
     Tool("nft -f, a chain of rules", ("nft", "-f", "{}"), nft_chain),
     Tool("nft -f, one set", ("nft", "-f", "{}"), nft_set),
     Tool("iptables-nft-restore", ("iptables-nft-restore", "{}"), iptables),
     Tool("iptables-legacy-restore", ("iptables-legacy-restore", "{}"), iptables),
     Tool("ferm", ("ferm", "{}"), ferm),
+    Tool("foomuuri", FOOMUURI, foomuuri, "foomuuri.conf"),
     Tool("portgate apply", (*PORTGATE, "apply", "{}", "--yes"), portgate_policy),
 )
 SCENARIOS = ("first load", "no change", "one change")
@@ -162,7 +171,7 @@ def _start_up(folder: Path, rounds: int) -> None:
         ("check of a small policy", "portgate check, 10 grants", "click hello world"),
     ):
         if theirs in costs:
-            goals.compare(goal, _median(costs[ours]), _median(costs[theirs]))
+            goals.compare(goal, _processor(costs[ours]), _processor(costs[theirs]))
 
 
 def _reading(folder: Path, size: int, rounds: int) -> float:
@@ -180,12 +189,13 @@ def _reading(folder: Path, size: int, rounds: int) -> float:
     }
     costs = _in_turn(commands, rounds)
     _show(f"nothing to change, N={size}", costs)
-    return _median(costs["portgate plan, no change"])
+    return _processor(costs["portgate plan, no change"])
 
 
 def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: float) -> None:
     """With the goals that there are for this size."""
-    ours, chain, manager = "portgate apply", "nft -f, a chain of rules", "ferm"
+    ours, chain = "portgate apply", "nft -f, a chain of rules"
+    manager = next((one for one in ("foomuuri", "ferm") if one in costs["no change"]), "")
     for what, scenario, theirs in (
         ("apply, first load from YAML", "first load", chain),
         ("apply, nothing changed", "no change", chain),
@@ -193,9 +203,10 @@ def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: float)
     ):
         if theirs in costs[scenario]:
             found = costs[scenario]
-            goals.compare(f"{what}, N={size:,}", _median(found[ours]), _median(found[theirs]))
-    if manager in costs["no change"]:
-        goals.compare(f"plan, nothing changed, N={size:,}", planned, _median(costs["no change"][manager]))
+            goals.compare(f"{what}, N={size:,}", _processor(found[ours]), _processor(found[theirs]), theirs)
+    if manager:
+        start = _processor(costs["no change"][manager])
+        goals.compare(f"plan, nothing changed, N={size:,}", planned, start, manager)
     first = costs["first load"]
     goals.compare(f"MiB of the first load, N={size:,}", _memory(first[ours]), _memory(first[chain]))
 
@@ -207,10 +218,10 @@ def _loads(folder: Path, size: int, rounds: int) -> dict[str, dict[str, list[Cos
     for _ in range(rounds):
         for tool in tools:
             _clear(folder)
-            file = folder / "load.yaml"
+            file = folder / tool.file
             for scenario, text in zip(SCENARIOS, (0, 0, 1), strict=True):
                 file.write_text(texts[tool.name][text])
-                command = [word.replace("{}", str(file)) for word in tool.command]
+                command = [word.replace("{}", str(file)).replace("{folder}", str(folder)) for word in tool.command]
                 costs[scenario][tool.name].append(run(command))
     for scenario in SCENARIOS:
         _show(f"{scenario}, N={size}", costs[scenario])

@@ -1,6 +1,6 @@
 """What the benchmarks shall show, and one table of what they showed.
 
-A benchmark calls `compare`; `script/bench` names a file in $PORTGATE_BENCH_RESULTS, in which the comparisons of all benchmarks are collected,
+Times of whole commands are processor time. A benchmark calls `compare`; `script/bench` names a file in $PORTGATE_BENCH_RESULTS, in which the comparisons of all benchmarks are collected,
 and at the end runs `python benchmarks/goals.py FILE`, which prints them.
 """
 
@@ -22,9 +22,9 @@ class Goal(NamedTuple):
 
 
 GOALS = {
-    "plan, nothing changed, N=100": Goal("ferm", 0.35, 0.7),
+    "plan, nothing changed, N=100": Goal("foomuuri", 0.35, 0.7),
     "apply, nothing changed, N=10,000": Goal("nft -f, a chain", 0.25, 0.6),
-    "apply, one grant changed, N=10,000": Goal("ferm", 0.35, 0.6),
+    "apply, one grant changed, N=10,000": Goal("foomuuri", 0.35, 0.6),
     "apply, first load from YAML, N=10,000": Goal("nft -f, a chain", 0.9, 1.5),
     "MiB of the first load, N=10,000": Goal("nft -f, a chain", 1.0, 2.0),
     "1,000,000 prefixes, first load, s": Goal("", 10, 20),
@@ -44,27 +44,30 @@ GOALS = {
 }
 
 
-def compare(what: str, ours: float, yardstick: float | None = None) -> None:
-    """Notes one result, if there is a goal for it and somebody collects. **Shape** `what` is a key of GOALS."""
+def compare(what: str, ours: float, yardstick: float | None = None, name: str = "") -> None:
+    """Notes one result, if there is a goal for it and somebody collects.
+
+    **Shape** `what` is a key of GOALS; `name` that of the yardstick where it may be another than the goal's.
+    """
     path = os.environ.get("PORTGATE_BENCH_RESULTS")
     if path and what in GOALS:
         with Path(path).open("a") as file:
-            file.write(json.dumps([what, ours, yardstick]) + "\n")
+            file.write(json.dumps([what, ours, yardstick, name]) + "\n")
 
 
 def main() -> None:
-    found = {what: (ours, theirs) for what, ours, theirs in map(json.loads, Path(sys.argv[1]).read_text().splitlines())}
+    found = {what: rest for what, *rest in map(json.loads, Path(sys.argv[1]).read_text().splitlines())}
     print("\n| what | portgate | yardstick | | ratio | goal | never above |\n|---|--:|--:|---|--:|--:|--:|")
     for what, goal in GOALS.items():
         if what not in found:
             print(f"| {what} | not measured | | {goal.yardstick} | | {goal.goal:g} | {goal.limit:g} |")
             continue
-        ours, theirs = found[what]
+        ours, theirs, name = found[what]
         value = ours if theirs is None else ours / theirs
         shown = ("", "") if theirs is None else (f"{theirs:.3g}", f"{value:.3g}")
         verdict = "" if value <= goal.goal else " (!)" if value > goal.limit else " (goal missed)"
         print(
-            f"| {what} | {ours:.3g} | {shown[0]} | {goal.yardstick} | {shown[1]}{verdict} | {goal.goal:g} | {goal.limit:g} |"
+            f"| {what} | {ours:.3g} | {shown[0]} | {name or goal.yardstick} | {shown[1]}{verdict} | {goal.goal:g} | {goal.limit:g} |"
         )
 
 

@@ -5,12 +5,12 @@ Errors of every function: PortgateError.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
 from portgate.backends import Backend
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import dataclass
 from portgate.engine import Seen, backend_of, choose_backend, place_of, saved_capture, understand
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def status(backend_name: str = "auto") -> Status:
     untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
     if latest is not None and untouched and not latest.openings:
         return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
+    if not session.read_own().text:
+        return Status(backend.name, latest, False, untouched, waiting, undone, starts, (), notes)
     from portgate.core.openings import openings
 
     seen = understand(host.capture_rules())

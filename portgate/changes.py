@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
 from portgate.backends import Backend, Session
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.engine import (
     Planned,
@@ -62,6 +63,9 @@ class Terms:
     persist: bool = True
 
 
+USUAL_TERMS = Terms()
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What an apply did. `changed` is false when the host meant the policy already.
@@ -88,6 +92,9 @@ class Change:
     meanwhile: AbstractContextManager[None] = field(default_factory=nullcontext)
 
 
+JUST_THE_POLICY = Change()
+
+
 Consent = Callable[[Planned], bool]
 """Asked between the plan and the load, whether to go on."""
 
@@ -98,7 +105,7 @@ def apply(
     today: date,
     consent: Consent | None,
     on_wait: Callable[[], None],
-    terms: Terms = Terms(),
+    terms: Terms = USUAL_TERMS,
 ) -> Applied | None:
     """Makes a policy true on this host, or leaves it as it was. None when consent was refused.
 
@@ -139,7 +146,7 @@ def transact(
     today: date,
     consent: Consent | None,
     terms: Terms,
-    change: Change = Change(),
+    change: Change = JUST_THE_POLICY,
 ) -> Applied | None:
     """What every change of the host's rules has in common. Who calls it holds the lock."""
     from portgate.apply import finish, history, journal, record, transaction
@@ -157,18 +164,13 @@ def transact(
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
     doubts: list[Diagnostic] = []
     connection = _own_session()
+    whole = cache(partial(backend.emit, policy_rules))
 
     def prepare() -> Generation:
         if file.policy.management or connection:
             doubts.extend(require_way_back(lockouts(see(), file, desired, today), file, terms.overrides))
         return history.made(
-            file.policy,
-            file.contents,
-            backend,
-            policy_rules,
-            str(connection or ""),
-            terms.message,
-            persist=terms.persist,
+            file.policy, file.contents, backend, whole(), str(connection or ""), terms.message, persist=terms.persist
         )
 
     remembered = partial(record.made, file.policy.name, file.contents, backend.name, today, _for_restart(desired))
@@ -181,8 +183,11 @@ def transact(
         remembered,
         _arm,
     )
+    first = not before.reading.text and desired == policy_rules
+    artifact = whole() if first else backend.transaction(before.ruleset, desired)
+    transition = transaction.Transition(before, desired, artifact)
     with change.meanwhile:
-        after = transaction.run(session, backend, before, desired, proof(backend, desired), steps)
+        after = transaction.run(session, backend, transition, proof(backend, desired), steps)
     changed = after is not before
     if changed and window is None:
         doubts.extend(_remembered(partial(finish.confirm, opened, steps.entry)))
@@ -244,7 +249,7 @@ def rollback(
     today: date,
     consent: Consent | None,
     on_wait: Callable[[], None],
-    terms: Terms = Terms(),
+    terms: Terms = USUAL_TERMS,
 ) -> Applied | None:
     """Applies an earlier generation again, as `apply` does; without a `revision` the one before the latest.
 

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from portgate import backends, host
 from portgate.backends import Backend, Parser
 from portgate.core.capture import Artifact, Capture, Reading, from_json
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
 if TYPE_CHECKING:
@@ -126,9 +127,13 @@ def compile_policy(path: str, backend: str, dialect: str | None, today: date) ->
 def rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
     """What a policy asks of a backend. Errors: PG301 at every grant that needs what the backend has not got."""
     from portgate.core.compile import compile as compiled
-    from portgate.core.features import features_used, lacking
+    from portgate.core.ruleset import Feature
 
     desired = compiled(file.policy, today)
+    if backend.features >= {*Feature}:
+        return desired
+    from portgate.core.features import features_used, lacking
+
     if not features_used(desired) <= backend.features:
         raise PortgateError(*lacking(file.policy, today, backend.features, backend.name), sources=file.sources)
     return desired
@@ -187,12 +192,13 @@ def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:
 
 def choose_backend(name: str = "auto") -> Backend:
     """The backend of that name, or the first that this host has."""
-    wanted = [backends.get(one) for one in ([name] if name != "auto" else sorted(backends.names()))]
-    reasons = [(one.name, one.available()) for one in wanted]
-    for one, (_, reason) in zip(wanted, reasons, strict=True):
+    reasons: list[Diagnostic] = []
+    for one in map(backends.get, [name] if name != "auto" else sorted(backends.names())):
+        reason = one.available()
         if reason is None:
             return one
-    raise PortgateError(*(Diagnostic("PG422", f"{name}: {reason}") for name, reason in reasons))
+        reasons.append(Diagnostic("PG422", f"{one.name}: {reason}"))
+    raise PortgateError(*reasons)
 
 
 # ------------------------------------------------------------------ questions about a host

@@ -64,6 +64,7 @@ PURE_NAMES = {
 NATIVE = {"nftables", "iptc"}
 # Who may catch everything: one reports a bug with its reproduction, one carries an error out of a forked child.
 CATCH_ALL = {"portgate/cli/__init__.py", "portgate/sandbox/namespace.py"}
+WRITES_CODE = {"portgate/core/dataclasses.py"}  # an `__init__` of the names of its fields, as the standard library does
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ def test_no_shell_ever_sees_a_command(file: str) -> None:
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Call):
             assert not [one for one in node.keywords if one.arg == "shell"], f"line {node.lineno}: shell="
-            assert ast.unparse(node.func) not in {"os.system", "os.popen", "eval", "exec"}, f"line {node.lineno}"
+            refused = {"os.system", "os.popen", "eval"} | ({"exec"} if file not in WRITES_CODE else set())
+            assert ast.unparse(node.func) not in refused, f"line {node.lineno}"
 
 
 def _names(node: ast.expr) -> set[str]:

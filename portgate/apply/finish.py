@@ -98,8 +98,8 @@ def confirm(state: State, entry: Entry) -> tuple[Diagnostic, ...]:
 
 
 def _start_with_latest(state: State, latest_record: Record | None) -> tuple[Diagnostic, ...]:
-    latest = next(history.generations(state), None)
     top = boot.root()
+    latest = next(history.generations(state), None) if top else None
     if latest is None or not latest.closed or top is None:
         return ()
     return boot.install(state, latest, latest_record.openings if latest_record else (), top)

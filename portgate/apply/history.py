@@ -12,17 +12,18 @@ import os
 import pwd
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from portgate.apply.state import State
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 if TYPE_CHECKING:
     from portgate.backends import Backend
+    from portgate.core.capture import Artifact
     from portgate.core.policy import Policy
-    from portgate.core.ruleset import Ruleset
 
 FOLDER, PENDING = "history", "pending"
 KEPT = 50
@@ -62,22 +63,20 @@ def made(
     policy: Policy,
     contents: Mapping[str, bytes],
     backend: Backend,
-    desired: Ruleset,
+    artifact: Artifact,
     session: str,
     message: str,
     *,
     persist: bool,
 ) -> Generation:
-    """The generation of an apply that happens now. **Shape** `contents` are the policy's files, by path."""
+    """The generation of an apply that happens now. **Shape** `contents` are the policy's files, by path; `artifact` is complete."""
     from portgate.core.compile import compile as compiled  # noqa: PLC0415 - `status` can do without
     from portgate.core.fallback import fallback  # noqa: PLC0415 - the same
 
     files = tuple((path, content.decode(errors="surrogateescape")) for path, content in contents.items())
-    artifact, closed = backend.emit(desired).text, ""
-    if persist:
-        closed = backend.emit(compiled(fallback(policy), date.min)).text
+    closed = backend.emit(compiled(fallback(policy), date.min)).text if persist else ""
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    return Generation(policy.name, files, backend.name, artifact, time, who(), session, message, closed)
+    return Generation(policy.name, files, backend.name, artifact.text, time, who(), session, message, closed)
 
 
 def prepare(state: State, generation: Generation) -> None:

@@ -13,13 +13,14 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from portgate import __version__
 from portgate.apply.state import State
+from portgate.core.dataclasses import dataclass
 
 _FILE = "applied.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

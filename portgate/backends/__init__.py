@@ -42,6 +42,9 @@ class Session(Protocol):
     def generation(self) -> str | None:
         """A cheap token that changes whenever any rule of the host does, else None."""
 
+    def outline_after(self, generation: str | None) -> Reading | None:
+        """What is ours without the elements of its sets, if there was exactly one transaction, anybody's, since then; else None."""
+
 
 class Parser(Protocol):
     """A firewall whose listings portgate understands."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.listener import Interface
 from portgate.core.net import Family, Interval, Intervals, contains, normalize
 

@@ -8,12 +8,13 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from functools import cached_property, partial
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import ChainEvaluation, Kind, leaf_of
+from portgate.core.dataclasses import dataclass
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.facts import NO_FACTS, Facts

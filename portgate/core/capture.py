@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NoReturn
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import CATALOGUE, Diagnostic, PortgateError, Span
 
 SCHEMA = 1

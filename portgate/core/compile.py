@@ -18,9 +18,10 @@ Source
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.grouping import (
     ARRIVED,
     DST,

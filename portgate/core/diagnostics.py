@@ -10,10 +10,11 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
+
+from portgate.core.dataclasses import dataclass
 
 
 class Severity(StrEnum):

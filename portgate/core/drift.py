@@ -9,11 +9,11 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from portgate.core.addresses import Host
 from portgate.core.capture import Artifact
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.openings import kept, timeless
 from portgate.core.plan import Action, Words, planned, rule_changes

@@ -198,10 +198,11 @@ def _of_set(one: NamedSet) -> Iterator[Feature]:
         yield Feature.CONCATENATED_SETS
     if any(element.expires is not None for element in one.elements):
         yield Feature.TIMED_ELEMENTS
-    protocols = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
-    others = [element.box for element in one.elements if any(_others((element.box[at],)) for at in protocols)]
     ports = [column for column, field in enumerate(one.fields) if field in PORTS]
     if any(element.box[column][0] < element.box[column][1] for element in one.elements for column in ports):
         yield Feature.PORT_RANGES
-    if ports and others:
+    protocols = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
+    if ports and any(
+        _others((values,)) for at in protocols for values in {element.box[at] for element in one.elements}
+    ):
         yield Feature.OTHER_PORTS

@@ -239,7 +239,7 @@ class Groups:
     def _file(self, place: Place, columns: list[Column], owner: str) -> None:
         fields, values = zip(*columns, strict=True) if columns else ((), ())
         boxes = self._boxes.setdefault(Shape(*place, fields), [])
-        boxes.extend((box, owner) for box in product(*values))
+        boxes += [(box, owner) for box in product(*values)]
 
     def rules(
         self, use: str, verdict: Verdict, view: View = ARRIVED, *, and_also: tuple[Match, ...] = ()

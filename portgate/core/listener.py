@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.net import Family, format_address
 

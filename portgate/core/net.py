@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # pure functions; the only use of this module
+
+from portgate.core.dataclasses import dataclass
 
 Interval = tuple[int, int]
 Intervals = tuple[Interval, ...]

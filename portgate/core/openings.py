@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from portgate.core.boxes import disjoint
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import PORT_PROTOCOLS, Family, Interval, format_interval, protocol_name
 from portgate.core.policy import Peer, Traffic
 from portgate.core.ruleset import Box, Element, Field, NamedSet, Ruleset
@@ -53,6 +54,9 @@ class Timed:
     opened: tuple[Region, ...] = ()
     seconds: int = 0
     name: str = ""
+
+
+NOTHING = Timed()
 
 
 def regions(traffic: Sequence[Traffic], sources: Sequence[Peer]) -> Iterator[Region]:
@@ -110,7 +114,7 @@ def _opening(named: NamedSet, element: Element) -> Opening:
     )
 
 
-def kept(desired: Ruleset, live: Ruleset, change: Timed = Timed()) -> Ruleset:
+def kept(desired: Ruleset, live: Ruleset, change: Timed = NOTHING) -> Ruleset:
     """The rules of a policy, with the openings that a host has and what becomes of them."""
     present = {named.name: named for named in _timed_sets(live)}
 

@@ -9,12 +9,13 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from portgate.core.addresses import Host
 from portgate.core.audit import Audit, Finding, Situation, audit
 from portgate.core.capture import Artifact
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.focus import Near, only_near, steady_fields
 from portgate.core.ruleset import Rule, Ruleset

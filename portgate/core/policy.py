@@ -5,11 +5,12 @@ A policy is a *set* of permitted traffic: `block` wins over `allow`, and everyth
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Span
 from portgate.core.net import AddressSet
 

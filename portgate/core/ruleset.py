@@ -16,10 +16,11 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import IFNAME_MAX, Family, Interval, Intervals
 from portgate.core.policy import Limit
 
@@ -61,6 +62,8 @@ class Field(Enum):
     def __init__(self, label: str, top: int) -> None:
         self.label = label
         self.top = top
+
+    __hash__ = object.__hash__  # that of an Enum is written in Python, and fields are keys everywhere
 
 
 class CtState(Enum):

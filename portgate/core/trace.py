@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, leaf_of
+from portgate.core.dataclasses import dataclass
 from portgate.core.decision import LEAF, Diagram, Space
 from portgate.core.decision import levels as levels_of
 from portgate.core.matches import DESTINATION, ORIGINALS, Doubts, State, exactly, merged, told_by, under

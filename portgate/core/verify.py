@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from portgate.core.addresses import ANY_HOST, Host
+from portgate.core.dataclasses import dataclass
 from portgate.core.decision import Diagram
 from portgate.core.matches import exactly
 from portgate.core.net import ICMP, ICMPV6, Family, Intervals, intersect

@@ -11,11 +11,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, errors
 from portgate.core.policy import Containers, Default, Policy
 from portgate.language import grammar, values

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Span
 from portgate.language import nodes
 from portgate.language.mistakes import Mark, Mistakes

@@ -98,13 +98,13 @@ class Entries:
     def _plain_grant(self, item: Node | Entry, place: Place) -> Grant | None:
         """What most entries of a large policy are, quickly. None for anything else, and for anything wrong."""
         words = words_of(item)
-        if not ("port" in words and words.keys() <= _PLAIN_KEYS):
+        if "port" not in words or not _PLAIN_KEYS.issuperset(words):
             return None
         try:
             traffic = self._names.traffic(words["port"])
             sources = self._peers.named(words.get("from", "any"))
             destinations = self._peers.named(words.get("to", "any"))
-            properties = {key: _PROPERTIES[key](words[key]) for key in words.keys() & _PROPERTIES.keys()}
+            properties = {key: _PROPERTIES[key](word) for key, word in words.items() if key in _PROPERTIES}
             given = values.identifier(words["id"]) if "id" in words else None
         except MistakeError:
             return None

@@ -7,9 +7,10 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
+
+from portgate.core.dataclasses import dataclass
 
 VERSION = "1"
 PORT_PROTOCOL_NAMES = ("tcp", "udp", "sctp", "dccp", "udplite")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pkgutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import PROTOCOLS
 from portgate.core.policy import Traffic
 

@@ -132,13 +132,18 @@ def protocol(text: str) -> Traffic:
 
 def addresses(text: str) -> AddressSet:
     """An address, prefix or range."""
-    with suppress(OSError, ValueError, KeyError):
-        return AddressSet((), (ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),), ())
+    try:
+        return AddressSet((), (ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),))
+    except (OSError, ValueError, KeyError):
+        return _address_or_range(text)
+
+
+def _address_or_range(text: str) -> AddressSet:
     try:
         family, interval = parse_prefix(text)
     except ValueError:
         raise no_address(text) from None
-    return AddressSet((interval,), ()) if family is Family.IPV4 else AddressSet((), (interval,))
+    return AddressSet((interval,)) if family is Family.IPV4 else AddressSet((), (interval,))
 
 
 def no_address(text: str) -> MistakeError:

@@ -7,10 +7,10 @@ Facts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import pack, unpack
 
 from portgate.core import net
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import Family
 
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32

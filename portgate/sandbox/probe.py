@@ -8,11 +8,11 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from struct import pack
 from typing import NamedTuple
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import UDPLITE
 
 QUESTION = b"portgate?"

@@ -8,11 +8,11 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, interface_interval
 from portgate.sandbox import listening, namespace, probe

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from portgate.core.broken import peer_text
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import (
     Family,
     Intervals,

@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from textwrap import dedent
 
 from portgate.core.capture import Reading
 from portgate.core.cgroup import place
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, Span
 from portgate.core.listener import Endpoint, Listener, Local, Process, Sockets, assume_dual, count_connections, unmap
 from portgate.core.net import DCCP, PORT_MAX, PROTOCOLS, SCTP, TCP, UDP, UDPLITE, Family, parse_address

@@ -52,6 +52,9 @@ class FakeSession:
         self._fails = fails or {}
         self._counts = counts
         self.load_differs: str | None = None
+        self.outlines = False
+        self.writers = 0
+        """Transactions of others that come with each of ours."""
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -68,11 +71,17 @@ class FakeSession:
         self._call("read")
         return Reading("fake", self.rules, "test")
 
+    def outline_after(self, generation: str | None) -> Reading | None:
+        if not self.outlines or generation != str(self.changes - 1):
+            return None
+        self._call("outline")
+        return Reading("fake", self.rules, "test")
+
     def check(self, artifact: Artifact) -> None:
         self._call("check")
 
     def load(self, artifact: Artifact) -> None:
         self._call("load")
-        self.changes += 1
+        self.changes += 1 + self.writers
         self.rules = self.load_differs if self.load_differs and artifact.text == "new" else artifact.text
         self._call("loaded")

@@ -23,7 +23,7 @@ from portgate.apply import state as state_module
 from portgate.apply.journal import Entry, Journal
 from portgate.apply.record import Record
 from portgate.apply.state import State, opened
-from portgate.apply.transaction import observe, run
+from portgate.apply.transaction import Transition, observe, run
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Ruleset
@@ -92,6 +92,13 @@ class BreakingSession:
 
     def read_own(self) -> Reading:
         return Reading("fake", str(self._effect(lambda: self._host.rules)), "test")
+
+    def outline_after(self, generation: str | None) -> Reading | None:
+        def act() -> str | None:
+            return self._host.rules if generation == str(self._host.changes - 1) else None
+
+        found = self._effect(act)
+        return None if found is None else Reading("fake", str(found), "test")
 
     def check(self, artifact: Artifact) -> None:
         raise AssertionError("nobody asks")
@@ -173,7 +180,7 @@ def apply(world: World, state: State, window: float | None = None) -> None:
     backend = world.backend
     session = backend.session()
     steps = Journal(state, journal.new("web", "fake", "ssh"), window, prepared, recorded, unguarded)
-    run(session, backend, observe(session, backend), NEW, means_new, steps)
+    run(session, backend, Transition(observe(session, backend), NEW, backend.emit(NEW)), means_new, steps)
     if window is None:
         finish.confirm(state, steps.entry)
 

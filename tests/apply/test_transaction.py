@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from portgate.apply.transaction import Observation, observe, run
-from portgate.core.capture import Reading
+from portgate.apply.transaction import Observation, Transition, observe, run
+from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.ruleset import Ruleset
+from portgate.core.ruleset import Container, Element, Field, NamedSet, Ruleset
 from tests.apply.scripted import NEW, OLD, FakeBackend, FakeSession, native
 
 
@@ -50,7 +50,9 @@ def apply(
     steps: Told | None = None,
 ) -> Observation:
     backend = FakeBackend()
-    return run(session, backend, observe(session, backend), desired, prove, steps or Told())
+    before = observe(session, backend)
+    transition = Transition(before, desired, backend.transaction(before.ruleset, desired))
+    return run(session, backend, transition, prove, steps or Told())
 
 
 def refusal(text: str = "refused") -> PortgateError:
@@ -90,7 +92,7 @@ def test_a_restore_that_fails_is_not_told_as_undone() -> None:
 def test_nothing_to_do_is_nothing_done() -> None:
     session = FakeSession()
     before = observe(session, FakeBackend())
-    after = run(session, FakeBackend(), before, OLD, lambda live: (), Told())
+    after = run(session, FakeBackend(), Transition(before, OLD, None), lambda live: (), Told())
     assert after is before
     assert session.calls == ["read"]
 
@@ -163,3 +165,48 @@ def test_a_change_by_others_while_rules_are_read_makes_the_observation_stale_not
     after = apply(session, prove=prove)
     assert after.generation != session.generation()
     assert replace(after, generation=None).ruleset == NEW
+
+
+# ------------------------------------------------------------------ what is concluded, not read
+
+
+def test_where_the_kernel_counts_one_transaction_only_an_outline_is_read() -> None:
+    session = FakeSession()
+    session.outlines = True
+    after = apply(session)
+    assert session.calls == ["read", "load", "loaded", "outline"]
+    assert (after.ruleset, after.generation) == (NEW, "1")
+
+
+def test_after_a_transaction_of_somebody_else_everything_is_read() -> None:
+    session = FakeSession()
+    session.outlines, session.writers = True, 1
+    apply(session)
+    assert session.calls == ["read", "load", "loaded", "read"]
+
+
+def test_an_outline_that_is_not_what_was_wanted_brings_the_old_rules_back() -> None:
+    session = FakeSession()
+    session.outlines, session.load_differs = True, "odd"
+    with pytest.raises(PortgateError, match="PG522"):
+        apply(session)
+    assert session.rules == "old"
+
+
+def test_only_the_elements_of_our_own_sets_are_concluded() -> None:
+    element = Element(((1, 1),))
+    ours, theirs = (NamedSet(name, (Field.DPORT,)) for name in ("ours", "theirs"))
+    full = replace(ours, elements=(element,))
+    wanted = Ruleset((Container("portgate", sets=(full, replace(theirs, elements=(element,))), owned=True),))
+
+    class Backend(FakeBackend):
+        def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
+            if readings[0].text == "old":
+                return OLD
+            return Ruleset((Container("portgate", sets=(ours,), owned=True), Container("x", sets=(theirs,))))
+
+    session = FakeSession()
+    session.outlines = True
+    transition = Transition(observe(session, Backend()), wanted, Artifact("fake", "new"))
+    after = run(session, Backend(), transition, lambda live: (), Told())
+    assert [one.sets for one in after.ruleset.containers] == [(full,), (theirs,)]

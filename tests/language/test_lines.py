@@ -33,6 +33,7 @@ entries = st.sampled_from(
      "{port: ssh, note: a? b}", "{port: ssh, note: 'a # b, c: d}'}", '{port: ssh, note: " a  b "}', "{port: ssh, id: twin, log: true}",
      "{port: ssh, log: yes}", "{port: icmp, to: 10.0.0.1, from: '::1'}", "{port: ssh, note: a:}", "{port: ssh,from: office}", "{port: ''}",
      "{port: [ssh, http]}", "{port: ssh, from: {any: any, except: 10.0.0.1}}", "{port: &a ssh}", "{port: ssh, note: *a}", "ssh", "'80/tcp'",
+     "80/tcp", "8000-8010/udp # why", "ssh\n  and", "ssh:", "10.0.0.0/8", "2001:db8::/32", "a, b [c]", "ssh: # x", "list", "4242/tcp#x",
      "port: ssh\nfrom: office", "port: ssh  # a: b\nfrom: office", "port: ssh\nfrom: office # c: d", 'port: "ssh"\nnote: \'a: b\'\nlog: true',
      "port: ssh\nnote: a, b [c] {d} e? f\nexpires: 2020-01-01", "port: ssh\nport: http", "port: ssh\n\nfrom: office", "port: ssh\n# c\nfrom: office",
      "port: ssh\nnote: a\n  b: c", "port: ssh\nnote: a\n  b c", "port: ssh\nnote: |\n  from: office", "port:\n  - ssh\n  - http", "port: ssh\nfrom:",

@@ -393,3 +393,44 @@ def test_ten_thousand_grants_load_at_once_and_one_change_is_one_line(inside: Ins
         assert apply(session, allowing(*grants[:-1])).count("\n") == 1
 
     inside(body)
+
+
+def test_an_outline_is_given_after_exactly_one_transaction_and_has_all_but_elements(inside: Inside) -> None:
+    def body() -> None:
+        session = NftablesSession()
+        before = session.generation()
+        assert session.outline_after(before) is None
+        rules = allowing(grant(22), grant(443, "10.0.0.0/8"), listed(0))
+        apply(session, rules)
+        outline = session.outline_after(before)
+        assert outline is not None
+        bare, whole = BACKEND.parse((outline,)).containers[0], BACKEND.parse((session.read_own(),)).containers[0]
+        assert any(one.elements for one in whole.sets)
+        assert bare == replace(whole, sets=tuple(replace(one, elements=()) for one in whole.sets))
+
+    inside(body)
+
+
+def test_no_outline_is_given_after_somebody_elses_transaction(inside: Inside) -> None:
+    def body() -> None:
+        session = NftablesSession()
+        before = session.generation()
+        apply(session, allowing(grant(22)))
+        nft("add", "element", "inet", "portgate", "allow_ports", "{ 23 . tcp }")
+        assert session.outline_after(before) is None
+
+    inside(body)
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["boot", "network namespace"])
+def test_no_outline_is_given_for_the_count_of_another(inside: Inside, part: int) -> None:
+    def body() -> None:
+        session = NftablesSession()
+        parts = str(session.generation()).split(":")
+        apply(session, allowing(grant(22)))
+        assert session.outline_after(":".join(parts)) is not None
+        parts[part] += "0"
+        assert session.outline_after(":".join(parts)) is None
+        assert session.outline_after(None) is None
+
+    inside(body)

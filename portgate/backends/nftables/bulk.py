@@ -71,7 +71,9 @@ def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
 def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
     if kind.bits:
         return _addresses(kind.bits, texts)
-    known = {text: kind.interval(value(text)) for text in {*texts}}
+    known = {
+        text: kind.interval(int(text) if text.isdecimal() and text[0] != "0" else value(text)) for text in {*texts}
+    }
     if any(first > last for first, last in known.values()):
         raise NotUnderstoodError("a value that no packet has")
     return [known[text] for text in texts]

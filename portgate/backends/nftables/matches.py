@@ -11,10 +11,10 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from portgate.backends.nftables import render, values, words
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, contains, normalize, subtract
 from portgate.core.ruleset import (
     ALWAYS,

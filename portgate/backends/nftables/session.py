@@ -5,6 +5,7 @@ Facts
     (pip-nftables 1.0.2, python3-nftables 1.0.6). libnftables ends the process when it gets no netlink socket, so
     the kernel is asked for one before (nft 1.0.6, mnl.c).
     nft prints and reads hours of the day in the time zone of its process, although the kernel keeps UTC.
+    Of the listings without elements only that of a whole family is made without asking the kernel for them (nft 1.0.6).
     For the name of a protocol nft reads /etc/protocols anew each time: 10,000 elements took 85 ms, with numbers 31 (nft 1.0.6).
 """
 
@@ -81,9 +82,13 @@ class NftablesSession:
 
     def generation(self) -> str | None:
         """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-        return f"{boot}:{namespace}:{_generation_number()}"
+        return _generation(_generation_number())
+
+    def outline_after(self, generation: str | None) -> Reading | None:
+        if generation != _generation(_generation_number() - 1):
+            return None
+        with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output, self._nft.set_terse_output):
+            return Reading("nft", self._run("list ruleset inet"), "nft -t -a -p list ruleset inet")
 
     def complaint_of_file(self, path: str) -> str:
         """What libnftables says of a script in a file; of sessions that only try."""
@@ -174,6 +179,12 @@ def _distribution() -> ModuleType | None:
 
 
 # ------------------------------------------------------------------ the kernel
+
+
+def _generation(number: int) -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+    return f"{boot}:{namespace}:{number}"
 
 
 def _generation_number() -> int:

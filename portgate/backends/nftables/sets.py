@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 
 from portgate.backends.nftables import bulk, matches, values
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import normalize
 from portgate.core.ruleset import Box, Element, Field, NamedSet
 

@@ -195,15 +195,30 @@ def words(rule: Rule) -> str:
 def _changed_elements(old: NamedSet, new: NamedSet) -> Iterator[str]:
     if new.dynamic or old.elements == new.elements:
         return
-    wanted, present = frozenset(new.elements), frozenset(old.elements)
-    come = [one for one in new.elements if one not in present]
-    gone = [one for one in old.elements if one not in wanted and one.expires != 0]  # which is over by itself
+    before, after = _apart(old.elements, new.elements)
+    wanted, present = frozenset(after), frozenset(before)
+    come = [one for one in after if one not in present]
+    gone = [one for one in before if one not in wanted and one.expires != 0]  # which is over by itself
     if len(gone) > FEW_DELETIONS and len(new.fields) == 1:
         yield f"flush set {TABLE} {new.name}\n"
         yield from _command("add", new, new.elements)
         return
     yield from _command("delete", new, [Element(one.box) for one in gone])
     yield from _command("add", new, come)
+
+
+def _apart(old: Sequence[Element], new: Sequence[Element]) -> tuple[Sequence[Element], Sequence[Element]]:
+    """Both, without what they have in common at their beginnings and ends: after a small edit little is left."""
+    top = _common(old, new)
+    old, new = old[top:], new[top:]
+    end = _common(old[::-1], new[::-1])
+    return old[: len(old) - end], new[: len(new) - end]
+
+
+def _common(old: Sequence[Element], new: Sequence[Element]) -> int:
+    """How many at the beginning are the same."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((index for index, (one, other) in pairs if one != other), min(len(old), len(new)))
 
 
 def _command(verb: str, where: NamedSet, some: Sequence[Element]) -> Iterator[str]:

@@ -6,10 +6,10 @@ An `interval` here may be empty (first > last): a value that no packet has.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_pton  # a pure function
 
 from portgate.backends.nftables import words
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import ICMP_TYPES, ICMPV6_TYPES, Interval, Intervals, interface_interval, normalize
 from portgate.core.ruleset import Box, CtState, Field
 

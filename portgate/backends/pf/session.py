@@ -116,6 +116,10 @@ class PfSession:
         """pf counts no changes of its rules."""
         return None
 
+    def outline_after(self, generation: str | None) -> Reading | None:
+        """Without a count nothing can be concluded."""
+        return None
+
     @property
     def _translates_apart(self) -> bool:
         return self._dialect != "openbsd"

@@ -8,7 +8,7 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
@@ -16,6 +16,7 @@ from portgate.backends.pf.hosts import DST, SRC, Side, Tables, both, either, fam
 from portgate.backends.pf.pools import FAMILIES, anywhere, pool, pool_words
 from portgate.backends.pf.tokens import Statement
 from portgate.backends.pf.words import FLAG_BITS, SYN_OF_SYN_ACK
+from portgate.core.dataclasses import dataclass
 from portgate.core.grouping import word
 from portgate.core.net import ICMP, ICMPV6, TCP, Family
 from portgate.core.policy import Limit

@@ -1,0 +1,112 @@
+"""The quick dataclasses against those of the standard library: nobody should notice the difference."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portgate.core.dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """A value."""
+
+    name: str
+    port: int = 22
+    where: object = dataclasses.field(default=None, compare=False)
+
+    @property
+    def text(self) -> str:
+        return f"{self.name}:{self.port}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usual:
+    """The same of the standard library."""
+
+    name: str
+    port: int = 22
+    where: object = dataclasses.field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Without fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEmpty:
+    """Another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exotic:
+    """What is left to the standard library."""
+
+    parts: list[str] = dataclasses.field(default_factory=list)
+
+
+FIELDS = st.tuples(st.text(max_size=3), st.integers(0, 3), st.integers(0, 3))
+
+
+@given(FIELDS, FIELDS)
+def test_they_are_equal_hash_and_show_as_those_of_the_standard_library(
+    left: tuple[str, int, int], right: tuple[str, int, int]
+) -> None:
+    quick, usual = (Quick(*left), Quick(*right)), (Usual(*left), Usual(*right))
+    assert (quick[0] == quick[1]) == (usual[0] == usual[1])
+    assert (hash(quick[0]) == hash(quick[1])) == (hash(usual[0]) == hash(usual[1]))
+    assert repr(quick[0]) == repr(usual[0]).replace("Usual", "Quick")
+
+
+def test_values_of_different_classes_are_never_equal() -> None:
+    assert Empty() == Empty()
+    assert len({Empty(), OtherEmpty(), Quick("a"), Usual("a")}) == 4
+
+
+@pytest.mark.parametrize("make", [Quick, lambda: Quick("a", 1, 2, 3), lambda: Quick("a", prot=1)])  # type: ignore[call-arg]
+def test_wrong_arguments_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(TypeError):
+        make()
+
+
+def test_a_value_never_changes() -> None:
+    value: Any = Quick("a")
+    for name in ("port", "more"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, name, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        delattr(value, "port")
+    assert not hasattr(value, "__dict__")
+
+
+def test_the_standard_library_takes_them_for_dataclasses() -> None:
+    value = Quick("a", where=Quick("b"))
+    assert dataclasses.replace(value, port=80) == Quick("a", 80)
+    assert dataclasses.asdict(value) == dataclasses.asdict(Usual("a", where=Usual("b")))
+    assert [one.name for one in dataclasses.fields(Quick)] == ["name", "port", "where"]
+    assert value.text == "a:22"
+
+
+@pytest.mark.parametrize("value", [Quick("a", 1, ["b"]), Empty(), Exotic(["a"])])
+def test_values_are_copied_and_pickled(value: object) -> None:
+    assert copy.deepcopy(value) == value
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_they_can_be_taken_apart_by_a_pattern() -> None:
+    match Quick("a", 80):
+        case Quick(name, port):
+            assert (name, port) == ("a", 80)
+
+
+def test_what_needs_more_than_plain_defaults_is_left_to_the_standard_library() -> None:
+    assert Exotic().parts is not Exotic().parts
