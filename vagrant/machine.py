@@ -1,0 +1,68 @@
+"""A machine that is reached by ssh, wherever it runs."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 120.0  # for one command; python starts slowly on an emulated processor
+START = 240.0  # of a machine
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """**Shape** `config` is a file for `ssh -F`, as `vagrant ssh-config` prints it; `become` makes a command run as root."""
+
+    name: str
+    config: Path
+    become: tuple[str, ...] = ("sudo", "-n")
+
+    def run(
+        self, *words: str, given: str = "", check: bool = True, patience: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command as root, in a connection of its own. Errors: CalledProcessError with `check`, TimeoutExpired."""
+        finished = subprocess.run(
+            self.command(*words), input=given, capture_output=True, text=True, timeout=patience, check=False
+        )
+        if check and finished.returncode != 0:
+            raise AssertionError(
+                f"{self.name}: {shlex.join(words)} ended with {finished.returncode}\n{finished.stdout}{finished.stderr}"
+            )
+        return finished
+
+    def command(self, *words: str) -> list[str]:
+        return ["ssh", "-F", str(self.config), self.name, "--", shlex.join([*self.become, *words])]
+
+    def send(self, folder: Path, to: str) -> None:
+        """Puts what is in a folder into another there."""
+        with subprocess.Popen(["tar", "-c", "-C", str(folder), "."], stdout=subprocess.PIPE) as packing:
+            unpack = self.command("tar", "-x", "--no-same-owner", "--no-same-permissions", "-C", to)
+            subprocess.run(unpack, stdin=packing.stdout, check=True, timeout=PATIENCE)
+
+    def boot(self) -> str:
+        """What is another after each start, "" while the machine does not answer."""
+        ask = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime"
+        try:
+            return self.run("sh", "-c", ask, check=False, patience=15).stdout.strip()
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def await_start(self, *, other_than: str = "", patience: float = START) -> None:
+        """Until it answers. Errors: TimeoutError."""
+        deadline = time.monotonic() + patience
+        while self.boot() in ("", other_than):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} did not answer within {patience:.0f} seconds")
+            time.sleep(0.3)
+
+    def restart(self, *, cut: bool = False) -> None:
+        """In order; with `cut`, as if its power were cut."""
+        before = self.boot()
+        how = "echo b >/proc/sysrq-trigger" if cut else "(sleep 0.2; reboot) >/dev/null 2>&1 &"
+        with suppress(subprocess.TimeoutExpired):  # the connection went with the machine
+            self.run("sh", "-c", how, check=False, patience=10)
+        self.await_start(other_than=before)

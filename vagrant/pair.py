@@ -1,0 +1,156 @@
+"""The host under test and the prober: portgate on the one, packets from the other."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+from vagrant import lan
+from vagrant.expectations import Expectation, Table
+from vagrant.machine import Machine
+
+HERE = Path(__file__).parent
+TOOLS = "/opt/portgate-vm"
+PORTGATE = "/opt/portgate/bin/portgate"
+POLICIES = "/etc/portgate"
+PING = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range"  # so that a socket for pings can be had
+ANYWHERE = ("0.0.0.0", "::")
+WITH_A_WAY_IN = """\
+portgate: 1
+include: [policies/{policy}]
+zones: {{harness: {{interfaces: [{interface}]}}}}
+inbound: {{allow: [{{port: ssh, from: harness, note: the machine that runs the checks}}]}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """**Shape** `addresses` are those of the target, IPv4 and IPv6; `management` is its interface to the machine that
+    runs the checks, `lan` the one to the prober."""
+
+    target: Machine
+    prober: Machine
+    table: Table
+    addresses: tuple[str, str]
+    management: str = "eth0"
+    lan: str = "eth1"
+
+    # -------------------------------------------------------------- once
+
+    def prepare(self, wheel: Path, policies: Path, folder: Path) -> None:
+        """Installs portgate, the policies and the tools of the checks. `folder` is an empty one, for what is sent."""
+        everybody = sorted({address for addresses in self.table.sources.values() for address in addresses})
+        linux = self.target.run("uname", "-s").stdout.strip() == "Linux"
+        for name, script in (
+            ("target", [*lan.commands(linux, self.lan, self.addresses, (), everybody), self._listen("inbound", ANYWHERE)]),
+            ("prober", [PING, *lan.commands(True, self.lan, lan.PROBER, everybody, ()), self._listen("outbound", everybody)]),
+        ):
+            tools = Path(folder, name, TOOLS.lstrip("/"))
+            shutil.copytree(HERE / "guest", tools, ignore=shutil.ignore_patterns("__pycache__"))
+            (tools / "up").write_text("\n".join(["#!/bin/sh", *script, ""]))
+        shutil.copy(wheel, folder / "target" / TOOLS.lstrip("/"))
+        self._write_policies(policies, folder / "target" / POLICIES.lstrip("/"))
+        self.prober.send(folder / "prober", "/")
+        self.target.send(folder / "target", "/")
+        self.prober.run("sh", f"{TOOLS}/start.sh")
+        self.target.run("sh", f"{TOOLS}/start.sh")
+        self.target.run("sh", f"{TOOLS}/install.sh", f"{TOOLS}/{wheel.name}")
+
+    def _listen(self, direction: str, addresses: Sequence[str]) -> str:
+        ports = [one for one in self.table.ports(direction) if one != "22/tcp"]  # where the SSH server listens
+        return shlex.join(["exec", "python3", f"{TOOLS}/listen.py", *ports, "--", *addresses])
+
+    def _write_policies(self, policies: Path, folder: Path) -> None:
+        """Each as it is, and beside it one that includes it and keeps the way of the checks open."""
+        shutil.copytree(policies, folder / "policies")
+        shutil.copy(HERE / "checks/boot.yaml", folder)
+        for policy in policies.glob("*.yaml"):
+            text = WITH_A_WAY_IN.format(policy=policy.name, interface=self.management)
+            (folder / policy.name).write_text(text)
+
+    # -------------------------------------------------------------- on the target
+
+    def portgate(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.target.run(PORTGATE, *words, check=check)
+
+    def apply(self, policy: str, backend: str, *options: str) -> str:
+        """Applies a policy and says what portgate said. Errors: AssertionError."""
+        return self.portgate("apply", f"{POLICIES}/{policy}.yaml", "--yes", "--backend", backend, *options).stdout
+
+    def put_in_force(self, policy: str, backend: str) -> None:
+        """Applies a policy over SSH, where it is on trial, and confirms it from another connection."""
+        if "On trial" in self.apply(policy, backend):
+            self.portgate("confirm")
+
+    def lacks(self, backend: str) -> str | None:
+        """None when the host has this backend, else why not."""
+        told = json.loads(self.portgate("backends", "--format", "json").stdout)["backends"]
+        found: str | None = next(one["unavailable"] for one in told if one["name"] == backend)
+        return found
+
+    def forget(self) -> None:
+        """The target has never heard of portgate's rules."""
+        if self.target.run("test", "-e", "/var/lib/portgate", check=False).returncode == 0:
+            self.target.run("systemctl", "disable", "portgate")
+            self.target.run("rm", "-rf", "/var/lib/portgate")
+            self.target.restart()
+
+    # -------------------------------------------------------------- packets
+
+    def surprises(self, policy: str) -> list[str]:
+        """Every packet that met something else than the table says."""
+        return self.unmet(self.table.policies[policy])
+
+    def unmet(self, expected: Sequence[Expectation]) -> list[str]:
+        """Silence where none is expected is asked once more: a slow machine answers late."""
+        found = self.answers(expected)
+        late = dict(self.answers([one for one, answer in found if answer == "filtered" and not one.is_met_by(answer)]))
+        last = [(one, late.get(one, answer)) for one, answer in found]
+        return [f"{one}, but was {answer}" for one, answer in last if not one.is_met_by(answer)]
+
+    def answers(self, expected: Sequence[Expectation]) -> list[tuple[Expectation, str]]:
+        """What came back to each packet."""
+        found = []
+        for direction, machine in (("inbound", self.prober), ("outbound", self.target)):
+            asked = [one for one in expected if one.direction == direction]
+            if asked:
+                given = json.dumps([self._question(one) for one in asked]) + "\n"
+                found += zip(asked, json.loads(machine.run(*PROBE, given=given).stdout), strict=True)
+        return found
+
+    def _question(self, one: Expectation) -> list[object]:
+        if one.direction == "outbound":
+            return [one.protocol, one.port, None, one.peer]
+        (here,) = (address for address in self.addresses if ip_address(address).version == one.family)
+        return [one.protocol, one.port, one.peer, here]
+
+    @contextmanager
+    def watching(self, policy: str) -> Iterator[Callable[[], list[tuple[Expectation, list[str]]]]]:
+        """The prober asks again and again. What is given ends that, and tells all that came back to each packet."""
+        asked = [one for one in self.table.policies[policy] if (one.direction, one.protocol) == ("inbound", "tcp")]
+        with subprocess.Popen(
+            self.prober.command(*PROBE, "watch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as watch:
+            assert watch.stdin is not None
+            watch.stdin.write(json.dumps([self._question(one) for one in asked]) + "\n")
+            watch.stdin.flush()
+            try:
+                yield partial(_ended, watch, asked)
+            finally:
+                watch.kill()
+
+
+PROBE = ("python3", f"{TOOLS}/probe.py")
+
+
+def _ended(watch: subprocess.Popen[str], asked: Sequence[Expectation]) -> list[tuple[Expectation, list[str]]]:
+    told, _ = watch.communicate(timeout=60)
+    return list(zip(asked, json.loads(told), strict=True))
