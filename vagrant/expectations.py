@@ -61,9 +61,7 @@ def load(file: Path = FILE) -> Table:
     """Errors: ValueError, KeyError."""
     content = yaml.safe_load(file.read_text())
     sources = content["sources"]
-    return Table(
-        sources, {name: tuple(_expectations(rows, sources)) for name, rows in content["policies"].items()}
-    )
+    return Table(sources, {name: tuple(_expectations(rows, sources)) for name, rows in content["policies"].items()})
 
 
 def _expectations(rows: Mapping[str, Any], sources: Mapping[str, Sequence[str]]) -> Iterator[Expectation]:

@@ -7,11 +7,24 @@ Theory
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_interface
 
+TARGET, TARGET6 = "192.168.1.1", "2001:db8:77::1"
 PROBER = ("192.168.1.50", "2001:db8:77::50")
 LENGTHS = {4: 24, 6: 64}
+
+
+def interface_of(listing: str, address: str) -> str | None:
+    """The interface that has an address. **Shape** what `ip -o address` prints, or `ifconfig`."""
+    name = ""
+    for line in listing.splitlines():
+        if heading := re.match(r"(?:\d+: )?([\w.]+)(?::|\s+inet)", line):
+            name = heading[1]
+        if re.search(rf"\sinet6? {re.escape(address)}[/ ]", line):
+            return name
+    return None
 
 
 def commands(linux: bool, interface: str, own: Sequence[str], more: Iterable[str], far: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ Ends with 0 when all is as expected, 1 when something is not, and 77 when it cou
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence

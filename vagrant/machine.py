@@ -35,7 +35,17 @@ class Machine:
         return finished
 
     def command(self, *words: str) -> list[str]:
-        return ["ssh", "-F", str(self.config), self.name, "--", shlex.join([*self.become, *words])]
+        return self._ssh(shlex.join([*self.become, *words]))
+
+    def here(self) -> str:
+        """The address by which it was reached."""
+        told = subprocess.run(
+            self._ssh("echo $SSH_CONNECTION"), capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+        return told.stdout.split()[2]
+
+    def _ssh(self, command: str) -> list[str]:
+        return ["ssh", "-F", str(self.config), self.name, "--", command]
 
     def send(self, folder: Path, to: str) -> None:
         """Puts what is in a folder into another there."""

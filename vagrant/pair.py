@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,8 +20,11 @@ from vagrant.machine import Machine
 
 HERE = Path(__file__).parent
 TOOLS = "/opt/portgate-vm"
-PORTGATE = "/opt/portgate/bin/portgate"
+PYTHON, PORTGATE = "/opt/portgate/bin/python", "/opt/portgate/bin/portgate"
+PROBE = f"{TOOLS}/probe.py"
 POLICIES = "/etc/portgate"
+STATE = "/var/lib/portgate"
+LAN = "eth1"  # of the prober
 PING = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range"  # so that a socket for pings can be had
 ANYWHERE = ("0.0.0.0", "::")
 WITH_A_WAY_IN = """\
@@ -40,8 +44,8 @@ class Pair:
     prober: Machine
     table: Table
     addresses: tuple[str, str]
-    management: str = "eth0"
-    lan: str = "eth1"
+    management: str
+    lan: str
 
     # -------------------------------------------------------------- once
 
@@ -49,29 +53,36 @@ class Pair:
         """Installs portgate, the policies and the tools of the checks. `folder` is an empty one, for what is sent."""
         everybody = sorted({address for addresses in self.table.sources.values() for address in addresses})
         linux = self.target.run("uname", "-s").stdout.strip() == "Linux"
-        for name, script in (
-            ("target", [*lan.commands(linux, self.lan, self.addresses, (), everybody), self._listen("inbound", ANYWHERE)]),
-            ("prober", [PING, *lan.commands(True, self.lan, lan.PROBER, everybody, ()), self._listen("outbound", everybody)]),
-        ):
-            tools = Path(folder, name, TOOLS.lstrip("/"))
-            shutil.copytree(HERE / "guest", tools, ignore=shutil.ignore_patterns("__pycache__"))
-            (tools / "up").write_text("\n".join(["#!/bin/sh", *script, ""]))
+        at_target = [
+            *lan.commands(linux, self.lan, self.addresses, (), everybody),
+            self._listen(PYTHON, "inbound", ANYWHERE),
+        ]
+        at_prober = [
+            PING,
+            *lan.commands(True, LAN, lan.PROBER, everybody, ()),
+            self._listen("python3", "outbound", everybody),
+        ]
+        _write_tools(folder / "target", at_target)
+        _write_tools(folder / "prober", at_prober)
         shutil.copy(wheel, folder / "target" / TOOLS.lstrip("/"))
         self._write_policies(policies, folder / "target" / POLICIES.lstrip("/"))
-        self.prober.send(folder / "prober", "/")
         self.target.send(folder / "target", "/")
-        self.prober.run("sh", f"{TOOLS}/start.sh")
-        self.target.run("sh", f"{TOOLS}/start.sh")
+        self.prober.send(folder / "prober", "/")
         self.target.run("sh", f"{TOOLS}/install.sh", f"{TOOLS}/{wheel.name}")
+        for machine in (self.target, self.prober):
+            machine.run("sh", f"{TOOLS}/start.sh")
 
-    def _listen(self, direction: str, addresses: Sequence[str]) -> str:
+    def _listen(self, python: str, direction: str, addresses: Sequence[str]) -> str:
         ports = [one for one in self.table.ports(direction) if one != "22/tcp"]  # where the SSH server listens
-        return shlex.join(["exec", "python3", f"{TOOLS}/listen.py", *ports, "--", *addresses])
+        return shlex.join(["exec", python, f"{TOOLS}/listen.py", *ports, "--", *addresses])
 
     def _write_policies(self, policies: Path, folder: Path) -> None:
-        """Each as it is, and beside it one that includes it and keeps the way of the checks open."""
+        """Each under the names of this host's interfaces, and beside it one that includes it and keeps the way of the checks open."""
         shutil.copytree(policies, folder / "policies")
         shutil.copy(HERE / "checks/boot.yaml", folder)
+        for file in folder.rglob("*.yaml"):
+            text = file.read_text()
+            file.write_text(re.sub(r"\beth([01])\b", lambda found: (self.management, self.lan)[int(found[1])], text))
         for policy in policies.glob("*.yaml"):
             text = WITH_A_WAY_IN.format(policy=policy.name, interface=self.management)
             (folder / policy.name).write_text(text)
@@ -96,12 +107,21 @@ class Pair:
         found: str | None = next(one["unavailable"] for one in told if one["name"] == backend)
         return found
 
+    @property
+    def has_systemd(self) -> bool:
+        return self.target.run("test", "-d", "/run/systemd/system", check=False).returncode == 0
+
+    def restart(self, *, cut: bool = False) -> None:
+        """Starts the host anew; where systemd does not start the listeners, they are started afterwards."""
+        self.target.restart(cut=cut)
+        if not self.has_systemd:
+            self.target.run("sh", f"{TOOLS}/start.sh")
+
     def forget(self) -> None:
-        """The target has never heard of portgate's rules."""
-        if self.target.run("test", "-e", "/var/lib/portgate", check=False).returncode == 0:
-            self.target.run("systemctl", "disable", "portgate")
-            self.target.run("rm", "-rf", "/var/lib/portgate")
-            self.target.restart()
+        """The host has never heard of portgate's rules."""
+        if self.target.run("test", "-e", STATE, check=False).returncode == 0:
+            self.target.run("rm", "-rf", STATE)
+            self.restart()
 
     # -------------------------------------------------------------- packets
 
@@ -118,12 +138,12 @@ class Pair:
 
     def answers(self, expected: Sequence[Expectation]) -> list[tuple[Expectation, str]]:
         """What came back to each packet."""
-        found = []
-        for direction, machine in (("inbound", self.prober), ("outbound", self.target)):
+        found: list[tuple[Expectation, str]] = []
+        for direction, machine, python in (("inbound", self.prober, "python3"), ("outbound", self.target, PYTHON)):
             asked = [one for one in expected if one.direction == direction]
             if asked:
                 given = json.dumps([self._question(one) for one in asked]) + "\n"
-                found += zip(asked, json.loads(machine.run(*PROBE, given=given).stdout), strict=True)
+                found += zip(asked, json.loads(machine.run(python, PROBE, given=given).stdout), strict=True)
         return found
 
     def _question(self, one: Expectation) -> list[object]:
@@ -137,7 +157,7 @@ class Pair:
         """The prober asks again and again. What is given ends that, and tells all that came back to each packet."""
         asked = [one for one in self.table.policies[policy] if (one.direction, one.protocol) == ("inbound", "tcp")]
         with subprocess.Popen(
-            self.prober.command(*PROBE, "watch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self.prober.command("python3", PROBE, "watch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as watch:
             assert watch.stdin is not None
             watch.stdin.write(json.dumps([self._question(one) for one in asked]) + "\n")
@@ -148,7 +168,10 @@ class Pair:
                 watch.kill()
 
 
-PROBE = ("python3", f"{TOOLS}/probe.py")
+def _write_tools(folder: Path, up: Sequence[str]) -> None:
+    tools = folder / TOOLS.lstrip("/")
+    shutil.copytree(HERE / "guest", tools, ignore=shutil.ignore_patterns("__pycache__"))
+    (tools / "up").write_text("\n".join(["#!/bin/sh", *up, ""]))
 
 
 def _ended(watch: subprocess.Popen[str], asked: Sequence[Expectation]) -> list[tuple[Expectation, list[str]]]:

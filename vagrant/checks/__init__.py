@@ -13,7 +13,16 @@ _GRACE = 180.0  # for the test that runs when the time is up
 
 def run(config: Path, seconds: float, options: Sequence[str]) -> int:
     """Runs them on the machines of an ssh configuration. **Shape** 0, 1, or 77 when the time was too short for all."""
-    command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-vv", "-rs", "--durations=0", "--durations-min=5"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(Path(__file__).parent),
+        "-vv",
+        "-rs",
+        "--durations=0",
+        "--durations-min=5",
+    ]
     command += [f"--ssh-config={config}", f"--seconds={seconds:.0f}", *options]
     try:
         status = subprocess.run(command, timeout=seconds + _GRACE, check=False).returncode

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portgate import backends
-from vagrant import expectations
+from vagrant import expectations, lan
 from vagrant.checks import NOT_RUN
 from vagrant.machine import Machine
 from vagrant.pair import Pair
@@ -23,8 +23,9 @@ _start = time.monotonic()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ssh-config", type=Path, required=True, help="a file for `ssh -F` that has both machines")
     parser.addoption("--target", default="target", help="the name of the host under test there")
-    parser.addoption("--prober", default="prober")
-    parser.addoption("--target-address", default="192.168.1.1", help="that of the host under test towards the prober")
+    parser.addoption("--become", default="sudo -n", help="what makes a command run as root there")
+    parser.addoption("--prober", default="prober", help="the name of the prober")
+    parser.addoption("--target-address", default=lan.TARGET, help="that of the host under test towards the prober")
     parser.addoption("--seconds", type=float, default=3600, help="the time limit")
     parser.addoption("--restart-for", default="web-server", help="policies after which it is started anew, or `all`")
 
@@ -50,13 +51,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def pair(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Both machines, with portgate installed from this checkout."""
-    config = pytestconfig.getoption("--ssh-config")
-    made = Pair(
-        Machine(pytestconfig.getoption("--target"), config),
-        Machine(pytestconfig.getoption("--prober"), config),
-        expectations.load(),
-        (pytestconfig.getoption("--target-address"), "2001:db8:77::1"),
-    )
+    option = pytestconfig.getoption
+    target = Machine(option("--target"), option("--ssh-config"), tuple(option("--become").split()))
+    prober = Machine(option("--prober"), option("--ssh-config"))
+    listing = target.run("sh", "-c", "ip -o address 2>/dev/null || ifconfig -a").stdout
+    management = lan.interface_of(listing, target.here())
+    towards_prober = lan.interface_of(listing, option("--target-address"))
+    addresses = (option("--target-address"), lan.TARGET6)
+    made = Pair(target, prober, expectations.load(), addresses, management or "eth0", towards_prober or "eth1")
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--wheel-dir", str(folder), str(ROOT)], check=True)

@@ -11,7 +11,7 @@ UNIT = "/etc/systemd/system/portgate.service"
 
 @pytest.fixture(autouse=True)
 def in_force(pair: Pair, backend: str) -> None:
-    if pair.target.run("test", "-d", "/run/systemd/system", check=False).returncode != 0:
+    if not pair.has_systemd:
         pytest.skip("this host is not started by systemd")
     pair.put_in_force("boot", backend)
 
@@ -22,7 +22,7 @@ def test_systemd_has_no_complaint_about_the_unit(pair: Pair) -> None:
 
 
 def test_rules_are_loaded_before_any_network_comes_up(pair: Pair, backend: str) -> None:
-    pair.target.restart()
+    pair.restart()
     assert pair.target.run("systemctl", "is-active", "portgate").stdout == "active\n"
     loaded = since_start(pair, "portgate.service", "ActiveEnterTimestampMonotonic")
     for unit, moment in (
@@ -40,10 +40,10 @@ def since_start(pair: Pair, unit: str, moment: str) -> int:
 
 def test_damaged_rules_leave_the_machine_closed_and_managed(pair: Pair, backend: str) -> None:
     pair.target.run("sh", "-c", "echo 'table inet {' >/var/lib/portgate/boot.nft")
-    pair.target.restart()
+    pair.restart()
     assert pair.surprises("boot-damaged") == []
     assert pair.target.run("systemctl", "is-active", "portgate", check=False).stdout == "failed\n"
     pair.put_in_force("boot", backend)
     assert pair.surprises("boot") == []
-    pair.target.restart()
+    pair.restart()
     assert pair.surprises("boot") == []

@@ -14,27 +14,31 @@ GUARDS = ("systemctl", "list-units", "--plain", "--no-legend", "portgate-guard-*
 
 @pytest.fixture(autouse=True)
 def in_force(pair: Pair, backend: str) -> None:
-    if pair.target.run("test", "-d", "/run/systemd/system", check=False).returncode != 0:
+    if not pair.has_systemd:
         pytest.skip("this host is not started by systemd")
     pair.put_in_force("web-server", backend)
 
 
 def test_rules_that_nobody_confirms_are_undone_by_a_unit_of_systemd(pair: Pair, backend: str) -> None:
-    start = time.monotonic()
-    assert "On trial" in pair.apply("ssh-only", backend, "--confirm", "30")
-    assert "running" in pair.target.run(*GUARDS).stdout
-    assert pair.surprises("ssh-only") == []
-    assert time.monotonic() - start < 30, "this machine is too slow to look at the trial"
-    await_end_of_guard(pair)
+    for window in (20, 60, 180):  # a slow machine needs longer to be looked at
+        start = time.monotonic()
+        assert "On trial" in pair.apply("ssh-only", backend, "--confirm", str(window))
+        guards = pair.target.run(*GUARDS).stdout
+        surprises = pair.surprises("ssh-only")
+        looked_in_time = time.monotonic() - start < window
+        await_end_of_guard(pair)
+        if looked_in_time:
+            break
+    assert ("running" in guards, surprises) == (True, [])
     assert pair.surprises("web-server") == []
     assert "nobody confirmed it in time" in pair.portgate("status", check=False).stdout
 
 
 def test_confirmed_rules_stay_when_the_deadline_is_over(pair: Pair, backend: str) -> None:
-    pair.apply("ssh-only", backend, "--confirm", "20")
+    pair.apply("ssh-only", backend, "--confirm", "60")
     pair.portgate("confirm")
-    await_end_of_guard(pair)
     time.sleep(20)
+    await_end_of_guard(pair)
     assert pair.surprises("ssh-only") == []
 
 
@@ -52,7 +56,7 @@ def test_whoever_locks_himself_out_gets_in_again_after_the_deadline(pair: Pair, 
 
 def test_a_power_cut_during_a_trial_starts_with_the_confirmed_rules(pair: Pair, backend: str) -> None:
     pair.apply("ssh-only", backend, "--confirm", "300")
-    pair.target.restart(cut=True)
+    pair.restart(cut=True)
     assert pair.surprises("web-server") == []
     assert "web-server" in pair.portgate("status", check=False).stdout
 
