@@ -82,10 +82,11 @@ def exchanged(asking: socket.socket, message: bytes) -> str:
 
 def watched(questions: list[Question], pool: ThreadPoolExecutor, ended: threading.Event) -> list[list[str]]:
     seen: list[set[str]] = [set() for _ in questions]
-    while not ended.is_set():
+    last = False
+    while not last:
+        last = ended.wait(0.1)
         for one, found in zip(seen, pool.map(answer, questions), strict=True):
             one.add(found)
-        ended.wait(0.1)
     return [sorted(one) for one in seen]
 
 
