@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-KERNEL_PATIENCE = 20.0
+KERNEL_PATIENCE = 30.0
 _ACCELERATORS = ("kvm", "tcg,tb-size=128")
 _LINE = "root=LABEL=portgate-vm rw console=ttyS0 net.ifnames=0 quiet"
 _SSH = """\

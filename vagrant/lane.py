@@ -17,7 +17,7 @@ from vagrant.machine import Machine
 
 NOT_RUN = 77
 MEMORY = 2.5e9  # bytes: both machines, and the emulator's translated code
-SLOWEST = 10.0  # seconds to the kernel's first complaint; slower than that, nothing would be ready in time
+SLOWEST = 15.0  # seconds to the kernel's first complaint; slower than that, nothing would be ready in time
 
 
 def main(arguments: Sequence[str]) -> int:

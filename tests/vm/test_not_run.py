@@ -28,7 +28,7 @@ def test_where_no_machine_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_where_a_machine_would_be_too_slow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(lane, "_available_memory", lambda: 1e10)
-    monkeypatch.setattr(emulator, "_tried", lambda box, name: emulator.Accelerator(name, 15) if name != "kvm" else None)
+    monkeypatch.setattr(emulator, "_tried", lambda box, name: emulator.Accelerator(name, 16) if name != "kvm" else None)
     assert lane.main(["--box", "/nowhere"]) == 77
     assert capsys.readouterr().out.splitlines()[-1] == "NOT RUN: this machine is too slow"
 

@@ -39,7 +39,7 @@ def since_start(pair: Pair, unit: str, moment: str) -> int:
 
 
 def test_damaged_rules_leave_the_machine_closed_and_managed(pair: Pair, backend: str) -> None:
-    pair.target.run("sh", "-c", "echo 'table inet {' >/var/lib/portgate/boot.nft")
+    pair.target.run("sh", "-c", "for file in /var/lib/portgate/boot*; do echo 'broken {' >$file; done")
     pair.restart()
     assert pair.surprises("boot-damaged") == []
     assert pair.target.run("systemctl", "is-active", "portgate", check=False).stdout == "failed\n"
