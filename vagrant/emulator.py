@@ -28,8 +28,13 @@ Host {name}
   StrictHostKeyChecking no
   UserKnownHostsFile /dev/null
   LogLevel ERROR
-  ConnectTimeout 30
-  ServerAliveInterval 5
+  ConnectTimeout 60
+  ServerAliveInterval 15
+"""
+_ONE_CONNECTION = """\
+  ControlMaster auto
+  ControlPath {folder}/connection
+  ControlPersist 60
 """
 
 
@@ -78,6 +83,8 @@ def two_machines(box: Path, folder: Path, accelerator: str) -> Iterator[Path]:
             running.enter_context(_running(command))
             with config.open("a") as file:
                 file.write(_SSH.format(name=name, port=port, key=box / "key"))
+                if name == "prober":  # of which no firewall is tested
+                    file.write(_ONE_CONNECTION.format(folder=folder))
             _await(cable)
         yield config
 
@@ -99,7 +106,7 @@ def _devices(box: Path, folder: Path, name: str, port: int, cable: Path, server:
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[None]:
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             yield
         finally:

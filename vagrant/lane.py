@@ -6,6 +6,7 @@ Ends with 0 when all is as expected, 1 when something is not, and 77 when it cou
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--box", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=900, help="the time limit")
     options, for_pytest = parser.parse_known_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the machines are taken down
     start = time.monotonic()
     if (available := _available_memory()) < MEMORY:
         return _not_run(f"two machines need {MEMORY / 1e9:g} GB of memory, and {available / 1e9:.1f} are free")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 PATIENCE = 120.0  # for one command; python starts slowly on an emulated processor
 START = 240.0  # of a machine
+LOST = 255  # how ssh ends when the connection fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,15 @@ class Machine:
     def run(
         self, *words: str, given: str = "", check: bool = True, patience: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command as root, in a connection of its own. Errors: CalledProcessError with `check`, TimeoutExpired."""
+        """Runs a command as root, in a connection of its own.
+
+        Errors: AssertionError with `check` when it fails, ConnectionError, subprocess.TimeoutExpired.
+        """
         finished = subprocess.run(
             self.command(*words), input=given, capture_output=True, text=True, timeout=patience, check=False
         )
+        if finished.returncode == LOST:
+            raise ConnectionError(f"{self.name}: {finished.stderr}")
         if check and finished.returncode != 0:
             raise AssertionError(
                 f"{self.name}: {shlex.join(words)} ended with {finished.returncode}\n{finished.stdout}{finished.stderr}"
@@ -58,7 +64,7 @@ class Machine:
         ask = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime"
         try:
             return self.run("sh", "-c", ask, check=False, patience=15).stdout.strip()
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, ConnectionError):
             return ""
 
     def await_start(self, *, other_than: str = "", patience: float = START) -> None:
@@ -73,6 +79,6 @@ class Machine:
         """In order; with `cut`, as if its power were cut."""
         before = self.boot()
         how = "echo b >/proc/sysrq-trigger" if cut else "(sleep 0.2; reboot) >/dev/null 2>&1 &"
-        with suppress(subprocess.TimeoutExpired):  # the connection went with the machine
+        with suppress(subprocess.TimeoutExpired, ConnectionError):  # the connection went with the machine
             self.run("sh", "-c", how, check=False, patience=10)
         self.await_start(other_than=before)

@@ -14,6 +14,11 @@ FAULTS = {
     "drop turned accept": "chain inet portgate input { policy accept; }",
 }
 
+NETWORK = (
+    "network-pre.target", "systemd-networkd.service", "networking.service", "NetworkManager.service",
+    "ssh.service", "sshd.service",
+)  # fmt: skip
+
 
 def test_without_rules_everybody_reaches_every_port(pair: Pair, backend: str) -> None:
     everything = {replace(one, verdict="open") for expected in pair.table.policies.values() for one in expected}
@@ -33,6 +38,22 @@ def test_the_rules_are_back_after_a_new_start_and_were_never_gone(pair: Pair, ba
         seen = ended()
     assert [str(one) for one, answers in seen if one.verdict == "open" and "open" not in answers] == []
     assert [(str(one), answers) for one, answers in seen if leaked(one.verdict, answers)] == []
+    if pair.has_systemd:
+        assert started_before_the_rules(pair) == []
+
+
+def started_before_the_rules(pair: Pair) -> list[str]:
+    """What of the network began before they were loaded. Errors: AssertionError when they were not loaded at all."""
+    (loaded,) = since_start(pair, "ActiveEnterTimestampMonotonic", "portgate.service")
+    began = dict(zip(NETWORK, since_start(pair, "InactiveExitTimestampMonotonic", *NETWORK), strict=True))
+    assert 0 < loaded and 0 < began["network-pre.target"], (loaded, began)
+    return [unit for unit, moment in began.items() if 0 < moment < loaded]
+
+
+def since_start(pair: Pair, moment: str, *units: str) -> list[int]:
+    """**Units** microseconds, 0 when it did not happen."""
+    told = pair.target.run("systemctl", "show", "--property", moment, "--value", *units).stdout
+    return [int(one) for one in told.split()]
 
 
 def leaked(verdict: str, answers: list[str]) -> bool:

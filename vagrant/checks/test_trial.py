@@ -34,10 +34,9 @@ def test_rules_that_nobody_confirms_are_undone_by_a_unit_of_systemd(pair: Pair, 
     assert "nobody confirmed it in time" in pair.portgate("status", check=False).stdout
 
 
-def test_confirmed_rules_stay_when_the_deadline_is_over(pair: Pair, backend: str) -> None:
-    pair.apply("ssh-only", backend, "--confirm", "60")
+def test_a_confirmation_ends_the_guard(pair: Pair, backend: str) -> None:
+    pair.apply("ssh-only", backend, "--confirm", "300")
     pair.portgate("confirm")
-    time.sleep(20)
     await_end_of_guard(pair)
     assert pair.surprises("ssh-only") == []
 
@@ -47,7 +46,7 @@ def test_whoever_locks_himself_out_gets_in_again_after_the_deadline(pair: Pair, 
     refused = pair.portgate("apply", *locking_out, check=False)
     assert (refused.returncode, "PG541" in refused.stderr) == (3, True)
     pair.portgate("apply", *locking_out, "--override", "PG541", "--confirm", "20")
-    with pytest.raises((subprocess.TimeoutExpired, AssertionError)):
+    with pytest.raises((subprocess.TimeoutExpired, ConnectionError)):
         pair.target.run("true", patience=8)
     pair.target.await_start()
     await_end_of_guard(pair)
