@@ -45,16 +45,14 @@ def test_without_vagrant(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def test_ci_tells_of_it_and_goes_on_but_not_after_a_failure(tmp_path: Path) -> None:
-    assert ci(tmp_path, validate=77, vm_test=0) == (0, "NOT RUN: vagrant/validate (why is told above)")
-    assert ci(tmp_path, validate=0, vm_test=77)[0] == 0
-    assert "NOT RUN: timeout" in ci(tmp_path, validate=0, vm_test=77)[1]
-    assert ci(tmp_path, validate=0, vm_test=1)[0] == 1
-    assert ci(tmp_path, validate=3, vm_test=0) == (3, "== vagrant/validate")
+    assert ci(tmp_path, validate=77) == (0, "NOT RUN: vagrant/validate (why is told above)")
+    assert ci(tmp_path, validate=0) == (0, "== vagrant/validate")
+    assert ci(tmp_path, validate=3) == (3, "== vagrant/validate")
 
 
-def ci(folder: Path, *, validate: int, vm_test: int) -> tuple[int, str]:
+def ci(folder: Path, *, validate: int) -> tuple[int, str]:
     """How `.ci/run` ends, and its last line, where the steps end like that."""
-    for name, status in {"script/test": 0, "vagrant/validate": validate, "script/vm-test": vm_test}.items():
+    for name, status in {"script/test": 0, "vagrant/validate": validate}.items():
         step = folder / name
         step.parent.mkdir(exist_ok=True)
         step.write_text(f"#!/bin/sh\nexit {status}\n")

@@ -46,7 +46,7 @@ def started_before_the_rules(pair: Pair) -> list[str]:
     """What of the network began before they were loaded. Errors: AssertionError when they were not loaded at all."""
     (loaded,) = since_start(pair, "ActiveEnterTimestampMonotonic", "portgate.service")
     began = dict(zip(NETWORK, since_start(pair, "InactiveExitTimestampMonotonic", *NETWORK), strict=True))
-    assert 0 < loaded and 0 < began["network-pre.target"], (loaded, began)
+    assert all((loaded, began["network-pre.target"])), (loaded, began)
     return [unit for unit, moment in began.items() if 0 < moment < loaded]
 
 
