@@ -121,11 +121,8 @@ def _container(found: tuple[Statement, ...], scope: tuple[Statement, ...], name:
     """`scope` is the whole text, whose tables and settings hold in anchors, too."""
     sets, tables = _tables(scope)
     context = Context(tables, _returns(scope), _inbound_tags(scope))
-    chains = [
-        *_translating(_entries(found, context, inbound=True)),
-        _chain("input", Hook.INPUT, _entries(found, context, inbound=True)),
-        _chain("output", Hook.OUTPUT, _entries(found, context, inbound=False)),
-    ]
+    inbound, outbound = (_entries(found, context, inbound=arriving) for arriving in (True, False))
+    chains = [*_translating(inbound), _chain("input", Hook.INPUT, inbound), _chain("output", Hook.OUTPUT, outbound)]
     return Container(name, chains=tuple(chains), sets=sets, store="pf", owned=owned)
 
 

@@ -106,6 +106,8 @@ class Draft:
 
 def filter_entry(statement: Statement, context: Context, *, inbound: bool) -> Entry | None:
     """A `pass`, `block` or `match` rule as it is for one direction; None when it is of the other."""
+    if _at_once(statement) == ("out" if inbound else "in"):
+        return None
     action, verdict, draft = _drafted(statement, Draft(context, inbound, str(statement)))
     if draft.mapped is not None and inbound:
         action, verdict, back = _drafted(statement, Draft(context, inbound, str(statement), sides=BACK))
@@ -113,6 +115,13 @@ def filter_entry(statement: Statement, context: Context, *, inbound: bool) -> En
     if draft.direction not in ("", "in" if inbound else "out"):
         return None
     return _entry(draft, action, verdict, Origin(str(statement), statement.line))
+
+
+def _at_once(statement: Statement) -> str:
+    """The direction of a rule where it usually stands, so that the rest need not be read; "" when it is not there."""
+    words = [one.text for one in statement.tokens[1:3]]
+    found = words[1:] if words[:1] in (["drop"], ["return"]) else words[:1]
+    return "".join(one for one in found if one in ("in", "out"))
 
 
 def _drafted(statement: Statement, draft: Draft) -> tuple[str, PlainVerdict, Draft]:
