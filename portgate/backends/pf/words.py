@@ -1,7 +1,8 @@
 """What pf's words stand for: the numbers of protocols, services, ICMP types and TCP flags.
 
 **Source** pf.conf(5) of OpenBSD 7.6 and FreeBSD 14; pfctl of FreeBSD and macOS prints ports by the names of
-/etc/services, of which these are the usual ones. A name that is not here makes its rule doubtful.
+/etc/services, of which these are the usual ones. A name that is not here, or that two of them
+give to different ports, as `spamd`, makes its rule doubtful.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SERVICE_PORTS: dict[str, int] = {
     "cvspserver": 2401, "mysql": 3306, "ms-wbt-server": 3389, "rdp": 3389, "svn": 3690, "ipsec-nat-t": 4500,
     "ipsec-msft": 4500, "sip": 5060, "sip-tls": 5061, "sips": 5061, "xmpp-client": 5222, "xmpp-server": 5269,
     "mdns": 5353, "mdnsresponder": 5353, "postgresql": 5432, "amqp": 5672, "rfb": 5900, "vnc-server": 5900, "x11": 6000,
-    "redis": 6379, "http-alt": 8080, "spamd": 8025, "spamd-cfg": 8026, "ftp-proxy": 8021, "git": 9418,
+    "redis": 6379, "http-alt": 8080, "spamd-cfg": 8026, "ftp-proxy": 8021, "git": 9418,
 }  # fmt: skip
 
 ICMP_TYPES: dict[str, int] = {
