@@ -207,7 +207,7 @@ def interface(text: str) -> str:
         raise MistakeError(
             "PG216", str(error), "write a name such as `eth0`, or `wg*` for all that begin with wg"
         ) from None
-    return text
+    return _visible(text)
 
 
 def everything(found: AddressSet) -> bool:
@@ -305,11 +305,14 @@ def flag(text: str) -> bool:
 
 def prose(text: str) -> str:
     """Free text on one line."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        hidden = next(character for character in line if not character.isprintable())
+    return _visible(" ".join(text.split()))
+
+
+def _visible(text: str) -> str:
+    if not text.isprintable():
+        hidden = next(character for character in text if not character.isprintable())
         raise MistakeError("PG112", f"it holds the character U+{ord(hidden):04X}", "remove it")
-    return line
+    return text
 
 
 def version(text: str) -> str:

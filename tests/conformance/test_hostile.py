@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portgate import backends
+from portgate import backends, language
 from portgate.backends import Backend
 from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import PortgateError
 from portgate.core.net import TCP, AddressSet
 from portgate.core.policy import Default, Forward, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
 from portgate.core.ruleset import Ruleset
+from portgate.report.diagnostics import render
 from portgate.sandbox.namespace import close, create
 from tests.compile.worlds import TODAY, sayable
 from tests.conformance.writers import WRITERS, Writer, unequal
@@ -85,6 +87,56 @@ def test_the_name_of_an_interface_is_written_so_that_it_is_read_back_or_refused(
         return
     if (found := written(writer, policy("word", interface))) is not None:
         assert writer.unequal(wanted, found) == []
+
+
+# ------------------------------------------------------------------ a file, with hostile words in one place after the other
+
+PLACES = ("name", "description", "zone", "addresses", "file", "service", "interface", "id", "note", "owner")
+
+
+def loaded(place: str, word: str) -> language.Loaded:
+    """A policy that is harmless but for one place."""
+    words = {**dict.fromkeys(PLACES, "word"), "interface": "em0", place: word}
+    document = {
+        "portgate": 1,
+        "name": words["name"],
+        "description": words["description"],
+        "zones": {words["zone"]: {"interfaces": [words["interface"]]}},
+        "addresses": {f"x{words['addresses']}": {"file": f"lists/{words['file']}"}},
+        "services": {f"s{words['service']}": ["8000/tcp"]},
+        "inbound": {
+            "allow": [
+                {"port": f"s{words['service']}", "from": f"x{words['addresses']}", "id": words["id"], "note": words["note"],
+                 "owner": words["owner"]},
+                {"port": "ssh", "from": words["zone"]},
+            ]
+        },
+    }  # fmt: skip
+    files = {"policy.yaml": yaml.safe_dump(document, allow_unicode=True).encode()}
+
+    def read(path: str) -> bytes:
+        return files.get(path, b"192.0.2.10\n198.51.100.0/24\n2001:db8::/48\n")
+
+    return language.load("policy.yaml", read, TODAY)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@settings(max_examples=25)
+@given(word=WORDS)
+def test_a_policy_with_hostile_words_is_refused_in_the_clear_or_written_as_a_plain_one(place: str, word: str) -> None:
+    found, plain = loaded(place, word), loaded(place, "em0" if place == "interface" else "word")
+    assert all(one.isprintable() or one == "\n" for one in render(found.diagnostics, found.sources))
+    assert plain.policy is not None
+    if found.policy is None:
+        assert found.diagnostics
+        return
+    for writer in WRITERS:
+        text = written(writer, found.policy)
+        assert text is None or all(one.isprintable() or one in "\n\t" for one in text)
+        if place not in ("interface", "zone", "addresses", "id"):
+            assert text == written(writer, plain.policy)
+        elif text is not None:
+            assert writer.unequal(desired(writer, found.policy), text) == []
 
 
 # ------------------------------------------------------------------ the real parsers
