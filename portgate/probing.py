@@ -179,9 +179,8 @@ def _packets(policy: Policy, way: Way, terms: Terms) -> Iterator[Packet]:
 
 def _known(policy: Policy, protocol: int) -> set[int]:
     """The ports that a policy speaks of, and their neighbours; of wide ranges some."""
-    book = policy.inbound
-    grants = (*book.block, *book.allow, *(one.grant for one in policy.forwards))
-    ranges = [(one.first, one.last) for grant in grants for one in grant.traffic if one.protocol == protocol]
+    traffic = (one for grant in policy.arriving() for one in grant.traffic)
+    ranges = [(one.first, one.last) for one in traffic if one.protocol == protocol]
     near = {port for first, last in ranges for port in (first - 1, last, last + 1)}
     within = {port for first, last in ranges for port in spread(range(first, last + 1), MOST_OF_A_RANGE)}
     return {port for port in near | within if 0 < port <= PORT_MAX}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -28,7 +28,15 @@ from portgate.core.trace import Decision
 from portgate.promises import Kept, Tested
 from portgate.sandbox import Answer, Fate, Oracle, Sandbox, Transport
 from portgate.sandbox.oracle import is_unanswerable
-from portgate.sandbox.packets import Message, messages, of_expectation, of_policy, packet_of, probe, spread
+from portgate.sandbox.packets import (
+    Message,
+    messages,
+    of_expectation,
+    of_policy,
+    packet_of,
+    probe,
+    spread,
+)
 from portgate.sandbox.probe import Pace, Question
 from portgate.sandbox.world import Origin, World, world_of
 
@@ -167,29 +175,35 @@ def run(path: str, backend: str, today: date, command: Sequence[str]) -> int:
 
 def start_listeners(stage: Stage) -> None:
     """Programs at every port that is asked about, on the host and on the machines behind it."""
-    ports = dict.fromkeys(_listening(stage))
+    ports = dict.fromkeys(_listening(stage, _asked(stage)))
     stage.sandbox.listen_all([(_TRANSPORTS[protocol], "::", port) for protocol, port in ports])
     for link, family, address in stage.world.behind:
         text = format_address(family, address)
         stage.sandbox.listen_all([(_TRANSPORTS[protocol], text, port) for protocol, port in ports], inside=link)
 
 
-def _listening(stage: Stage) -> Iterator[Message]:
-    yield from (message for origin in stage.world.origins for message in _asked(stage, origin))
+def _listening(stage: Stage, asked: Mapping[Origin, Sequence[Message]]) -> Iterator[Message]:
+    yield from (message for messages in asked.values() for message in messages)
     for one in stage.policy.forwards:
         yield from ((kind.protocol, one.port) for kind in one.grant.traffic if one.port and kind.protocol in (TCP, UDP))
 
 
-def _asked(stage: Stage, origin: Origin) -> list[Message]:
-    """The ports that the policy speaks of and their neighbours. If they are too many, half are ports of grants to the origin."""
-    book = stage.policy.inbound
-    grants = (*book.block, *book.allow, *(one.grant for one in stage.policy.forwards))
-    own = [one for one in grants if any(stage.world.holds(peer, origin) for peer in one.sources)]
-    talkers = sum(len(one.addresses) for one in stage.world.origins) * (1 + len(stage.world.destinations))
+def _asked(stage: Stage) -> dict[Origin, list[Message]]:
+    """The ports that everybody tries: those that the policy speaks of and their neighbours.
+
+    If they are too many, half are ports of grants to whom they are tried by.
+    """
+    world, grants = stage.world, stage.policy.arriving()
+    talkers = sum(len(one.addresses) for one in world.origins) * (1 + len(world.destinations))
     most = max(4, MOST_CONVERSATIONS // max(1, talkers))
-    near = spread(_ports(own), most // 2)
-    others = [one for one in _ports(grants) if one not in near]
-    return sorted([*near, *spread(others, most - len(near))])
+    ports = _ports(grants)
+
+    def of(origin: Origin) -> list[Message]:
+        own = _ports(one for one in grants if any(world.holds(peer, origin) for peer in one.sources))
+        near = set(spread(own, most // 2))
+        return sorted([*near, *spread([one for one in ports if one not in near], most - len(near))])
+
+    return {origin: of(origin) for origin in world.origins}
 
 
 def _ports(grants: Iterable[Grant]) -> list[Message]:
@@ -200,7 +214,8 @@ def _ports(grants: Iterable[Grant]) -> list[Message]:
 def conversations(stage: Stage) -> Iterator[Met]:
     """Everybody with every port that listens, and a ping."""
     start_listeners(stage)
-    tried = [(origin, packet) for origin in stage.world.origins for packet in _packets(stage, origin)]
+    asked = _asked(stage)
+    tried = [(origin, packet) for origin in asked for packet in _packets(stage.world, origin, asked[origin])]
     known = zip(tried, engine.decide(stage.seen, [stage.world.addressed(packet) for _, packet in tried]), strict=True)
     talks = [(origin, packet, said) for (origin, packet), said in known if not _is_beside(stage.world, said)]
     questions = [_question(said.packet) for _, _, said in talks]
@@ -225,12 +240,12 @@ def _is_beside(world: World, said: Decision) -> bool:
     )
 
 
-def _packets(stage: Stage, origin: Origin) -> Iterator[Packet]:
+def _packets(world: World, origin: Origin, ports: Sequence[Message]) -> Iterator[Packet]:
     """The first packet of each conversation of somebody."""
     for family, source in origin.addresses:
         ping = (ICMP, 8) if family is Family.IPV4 else (ICMPV6, 128)
-        named = [address for of, address in stage.world.destinations if of is family]
-        ways = product([None, *named], [*_asked(stage, origin), ping])
+        named = [address for of, address in world.destinations if of is family]
+        ways = product([None, *named], [*ports, ping])
         yield from (packet_of(family, origin.link, source, to, message) for to, message in ways)
 
 

@@ -183,3 +183,7 @@ class Policy:
             *self.outbound.allow,
             *(forward.grant for forward in self.forwards),
         )
+
+    def arriving(self) -> tuple[Grant, ...]:
+        """Every entry about what arrives: blocks, grants, and those of forwards."""
+        return (*self.inbound.block, *self.inbound.allow, *(forward.grant for forward in self.forwards))

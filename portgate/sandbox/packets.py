@@ -17,7 +17,8 @@ from portgate.core.policy import Expectation, Grant, Peer, Policy, Traffic
 from portgate.sandbox.frames import Probe
 from portgate.sandbox.world import World, inside
 
-MOST_OF_A_GRANT = 400
+LEAST_OF_A_GRANT = 8
+MOST_EDGES = 32  # of the ports of a grant, and of its addresses
 SOURCE_PORT = 2000  # below the ephemeral range, so that no conversation of the sandbox is continued by accident
 ECHO_REQUEST = {Family.IPV4: 8, Family.IPV6: 128}
 T = TypeVar("T")
@@ -28,11 +29,11 @@ Message = tuple[int, int]
 
 def of_policy(policy: Policy, world: World, most: int) -> list[Packet]:
     """At most so many: the edges of every grant and forward, and everybody's view of all ports."""
-    book = policy.inbound
-    grants = (*book.block, *book.allow, *(one.grant for one in policy.forwards))
-    share = max(8, min(MOST_OF_A_GRANT, most // 2 // max(1, len(grants))))
-    found = [packet for grant in grants for packet in spread(list(_of_grant(grant, world)), share)]
-    return spread(list(dict.fromkeys([*found, *spread(list(_everybody(grants, world)), most // 2)])), most)
+    grants = policy.arriving()
+    asked = spread(grants, most // (2 * LEAST_OF_A_GRANT))
+    share = most // (2 * max(1, len(asked)))
+    found = [packet for grant in asked for packet in spread(list(_of_grant(grant, world)), share)]
+    return spread(list(dict.fromkeys([*found, *_everybody(grants, world, most // 2)])), most)
 
 
 def of_expectation(expectation: Expectation, policy: Policy, world: World, most: int) -> list[Packet]:
@@ -86,20 +87,22 @@ def probe(packet: Packet) -> Probe:
 def _of_grant(grant: Grant, world: World) -> Iterator[Packet]:
     """What a grant is about: its sources and their neighbours, its traffic and its neighbours, on its links."""
     for family in Family:
-        asked = messages(grant.traffic, family) or _usual(family)
-        for peer in grant.sources or (Peer(),):
+        asked = spread(messages(grant.traffic, family), MOST_EDGES) or _usual(family)
+        for peer in spread(grant.sources, MOST_EDGES) or (Peer(),):
             ways = product(_links(peer, world), _addresses(peer, family, world), _destinations(grant, family, world))
             for (link, source, destination), message in product(ways, asked):
                 yield packet_of(family, link, source, destination, message)
 
 
-def _everybody(grants: Iterable[Grant], world: World) -> Iterator[Packet]:
-    """Each origin on each link, to each port that anybody is granted, and to some that nobody is."""
+def _everybody(grants: Iterable[Grant], world: World, most: int) -> Iterator[Packet]:
+    """Each origin on each link, to the ports that anybody is granted, and to some that nobody is: about so many."""
     traffic = tuple(one for grant in grants for one in grant.traffic)
     for family in Family:
-        asked = dict.fromkeys([*messages(traffic, family), *_usual(family)])
         sources = dict.fromkeys(one for origin in world.origins for of, one in origin.addresses if of is family)
         own = [None, *(address for of, address in world.destinations if of is family)]
+        ways = len(world.links) * len(sources) * len(own)
+        known = spread(messages(traffic, family), max(LEAST_OF_A_GRANT, most // (2 * max(1, ways))))
+        asked = dict.fromkeys([*known, *_usual(family)])
         for link, source, destination, message in product(world.link_names, sources, own, asked):
             yield packet_of(family, link, source, destination, message)
 
@@ -133,7 +136,7 @@ def _addresses(peer: Peer, family: Family, world: World) -> list[int]:
     if peer.addresses is None:
         near = [address for one in world.origins for of, address in one.addresses if of is family]
     else:
-        near = [value for one in spread(peer.addresses.of_family(family), 32) for value in _edges(one)]
+        near = [value for one in spread(peer.addresses.of_family(family), MOST_EDGES // 4) for value in _edges(one)]
     return [one for one in dict.fromkeys(near) if contains(foreign, one)]
 
 

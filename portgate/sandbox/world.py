@@ -127,9 +127,7 @@ def world_of(policy: Policy) -> World:
 
 def _peers(policy: Policy) -> Iterable[Peer]:
     """Everybody that it names, zones first, each once."""
-    book = policy.inbound
-    grants: tuple[Grant, ...] = (*book.allow, *book.block, *(one.grant for one in policy.forwards))
-    named = [*(peer for _, peer in policy.zones), *(peer for grant in grants for peer in grant.sources)]
+    named = [*(peer for _, peer in policy.zones), *(peer for grant in policy.arriving() for peer in grant.sources)]
     named += policy.management
     distinct: dict[tuple[object, object], Peer] = {}
     for peer in named:
@@ -176,9 +174,8 @@ def _matched(name: str, patterns: Iterable[tuple[int, int]]) -> bool:
 
 def _destinations(policy: Policy) -> Iterator[tuple[Family, int]]:
     """The host's addresses that grants name."""
-    book = policy.inbound
-    named: list[Grant | Expectation] = [*book.allow, *book.block, *(one.grant for one in policy.forwards)]
-    peers = [peer for one in (*named, *policy.expectations) for peer in one.destinations]
+    named: tuple[Grant | Expectation, ...] = (*policy.arriving(), *policy.expectations)
+    peers = [peer for one in named for peer in one.destinations]
     for family in Family:
         values = union(*(peer.addresses.of_family(family) for peer in peers if peer.addresses))
         found = dict.fromkeys(first + (first < last) for first, last in intersect(values, _ROUTED[family]))
