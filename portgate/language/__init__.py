@@ -28,6 +28,8 @@ from portgate.language.records import Records
 
 __all__ = ["Loaded", "load", "schema"]
 
+MANY = 50_000  # objects that the collector would take more than a few milliseconds to walk
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -64,12 +66,17 @@ def _collector_off() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            _call_them_old()
+            if gc.get_count()[0] > MANY:
+                _call_them_old()
             gc.enable()
 
 
 def _call_them_old() -> None:
-    """Moves what was built past the young generations, lest the collector walk it at once: freezing and thawing does that."""
+    """Moves what was built past the young generations, lest the collector walk it at once: freezing and thawing does that.
+
+    It also begins the count anew after which all generations are collected, so it is for large policies only: a process that loads
+    small ones again and again would keep its garbage.
+    """
     if not gc.get_freeze_count():
         gc.freeze()
         gc.unfreeze()

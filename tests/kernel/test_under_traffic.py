@@ -1,7 +1,11 @@
-"""Rules are replaced while packets flow: no established connection loses one, and no forbidden one gets through."""
+"""Rules are replaced while packets flow: no established connection loses one, and no forbidden one gets through.
+
+PORTGATE_APPLIES (100) says how many applies the long run makes, one behind the other in one process; its figures are printed.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from portgate import language
+from portgate.apply.history import KEPT
 from portgate.backends import get
 from portgate.core import compile as compiler
 from portgate.core.diagnostics import PortgateError
@@ -24,6 +29,8 @@ pytestmark = pytest.mark.kernel
 
 TODAY = date(2026, 1, 1)
 RELOADS = 30
+APPLIES = int(os.environ.get("PORTGATE_APPLIES", "100"))
+MOST_GROWTH = 2048  # KiB from the first tenth of the applies to the last: what the allocator does
 STATEFUL = "{portgate: 1, name: a, inbound: {default: drop, allow: [http, {port: ssh, from: 10.0.0.0/8}]}}"
 OTHER = "{portgate: 1, name: b, inbound: {default: reject, block: [{port: 22-25/tcp}], allow: [{port: 8000-8100/tcp}]}}"
 """The second does not even allow the port of the stream: being established is enough."""
@@ -89,6 +96,29 @@ def test_an_apply_under_traffic_loses_nothing_and_lets_nothing_through(
     assert report.rounds > times, report
     assert report.flooded > 20 * times, report
     assert (report.sent_again, report.passed) == (0, 0), report
+
+
+def test_applies_back_to_back_lose_nothing_let_nothing_through_and_need_no_more_memory(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("a", STATEFUL), ("b", OTHER)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    environment = {**os.environ, "PORTGATE_STATE_DIR": str(tmp_path / "state")}
+    program = [sys.executable, "-m", "tests.kernel.applying", str(tmp_path / "b.yaml"), str(tmp_path / "a.yaml")]
+    reload_whole(sandbox, STATEFUL, tmp_path)
+    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
+    with traffic.running() as report:
+        done = sandbox.run([*program, str(APPLIES)], env=environment, timeout=60 + APPLIES)
+    figures = json.loads(done.stdout)
+    with capsys.disabled():
+        print(f"\n{APPLIES} applies under traffic: {figures}, {report}")
+    assert figures["changed"] == APPLIES
+    assert (report.sent_again, report.passed) == (0, 0), report
+    assert min(report.rounds, report.flooded) > APPLIES, report
+    early, late = figures["resident"]
+    assert late < early + MOST_GROWTH, "memory grows with every apply"
+    if APPLIES > 10 * KEPT:
+        assert figures["stored"][1] < 1.1 * figures["stored"][0], "the state directory grows with every apply"
 
 
 def test_the_watch_sees_what_gets_through_when_rules_are_taken_away_first(sandbox: Sandbox, tmp_path: Path) -> None:

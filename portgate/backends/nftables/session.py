@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CDLL, c_bool, c_char_p, c_void_p
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -157,6 +158,7 @@ def _utc() -> Iterator[None]:
 # ------------------------------------------------------------------ the library
 
 
+@cache
 def _binding() -> ModuleType:
     """The distribution's binding where it is, else the installed one. Errors: PortgateError without libnftables."""
     try:
