@@ -163,7 +163,8 @@ def transact(
         if session.generation() != before.generation:
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
     doubts: list[Diagnostic] = []
-    connection = _own_session()
+    around = _sessions_here()
+    connection = next(iter(around), None)
     whole = cache(partial(backend.emit, policy_rules))
 
     def prepare() -> Generation:
@@ -177,7 +178,7 @@ def transact(
     window = _window(terms, connection)
     steps = journal.Journal(
         opened,
-        journal.new(file.policy.name, backend.name, str(connection or "")),
+        journal.new(file.policy.name, backend.name, str(connection or ""), tuple(map(str, around))),
         window,
         prepare,
         remembered,
@@ -205,12 +206,13 @@ def _for_restart(desired: Ruleset) -> tuple[Kept, ...]:
     return tuple(Kept(where, key, name, now + seconds) for where, key, name, seconds in entries(desired))
 
 
-def _own_session() -> sessions.Session | None:
-    """The SSH session of the caller, where it ends at this host."""
+def _sessions_here() -> list[sessions.Session]:
+    """The SSH session of the caller, and all others of the same server; none where the caller's does not end at this host."""
     from portgate.core.lockout import ending_at
 
-    found = sessions_in(host.capture_sessions())[:1]
-    return next(iter(ending_at(place_of(host.capture_facts())[0], found)), None) if found else None
+    found = sessions_in(host.capture_sessions())
+    here = ending_at(place_of(host.capture_facts())[0], found) if found else []
+    return here if here and here[0] == found[0] else []
 
 
 def _arm(opened: State, entry: Entry) -> None:
@@ -279,6 +281,7 @@ def confirm(on_wait: Callable[[], None], *, same_session: bool = False) -> tuple
     """Keeps the rules of the apply that waits for it; the name of its policy, and warnings. Errors: PG549, PG545."""
     from portgate.apply import finish, lock, state
 
+    session = str(next(iter(_sessions_here()), ""))
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        entry, warnings = finish.confirm_from(opened, str(_own_session() or ""), same_session=same_session)
+        entry, warnings = finish.confirm_from(opened, session, same_session=same_session)
     return entry.policy, warnings

@@ -108,13 +108,13 @@ def _start_with_latest(state: State, latest_record: Record | None) -> tuple[Diag
 def confirm_from(state: State, session: str, *, same_session: bool) -> tuple[Entry, tuple[Diagnostic, ...]]:
     """Confirms what waits for it, with the warnings of `confirm`. `session` is the SSH session of whoever confirms, "" for none.
 
-    Errors: PortgateError PG549 when nothing waits, PG545 when it comes from the session that applied.
+    Errors: PortgateError PG549 when nothing waits, PG545 when it comes from a session that was there before.
     """
     waiting, told = settle(state)
     if waiting is None:
         raise PortgateError(*told, Diagnostic("PG549", "no apply waits for a confirmation"))
-    if session and session == waiting.session and not same_session:
-        raise PortgateError(Diagnostic("PG545", f"this is the session that applied: {session}"))
+    if session and session in (waiting.session, *waiting.older) and not same_session:
+        raise PortgateError(Diagnostic("PG545", f"this session is older than the new rules: {session}"))
     return waiting, confirm(state, waiting)
 
 

@@ -121,9 +121,13 @@ def is_on_duty(opened: state.State, entry: Entry) -> bool:
 def _restored(opened: state.State, entry: Entry, session: Session, snapshot: Reading) -> bool:
     try:
         with lock.exclusive(opened, _nobody, _LOCK_PATIENCE):
-            return not is_on_duty(opened, entry) or _restore(opened, entry, session, snapshot)
-    except PortgateError:
-        return _restore(opened, entry, session, snapshot)
+            return _relieved_or_restored(opened, entry, session, snapshot)
+    except PortgateError:  # who holds the lock does not answer; it may have confirmed all the same
+        return _relieved_or_restored(opened, entry, session, snapshot)
+
+
+def _relieved_or_restored(opened: state.State, entry: Entry, session: Session, snapshot: Reading) -> bool:
+    return not is_on_duty(opened, entry) or _restore(opened, entry, session, snapshot)
 
 
 def _restore(opened: state.State, entry: Entry, session: Session, snapshot: Reading) -> bool:
@@ -131,7 +135,7 @@ def _restore(opened: state.State, entry: Entry, session: Session, snapshot: Read
         return True
     try:
         session.load(journal.undoing(backends.get(entry.backend), snapshot, entry))
-    except PortgateError:
+    except (PortgateError, OSError):  # out of memory or descriptors for now, it may be
         return False
     with suppress(PortgateError):  # the old rules are in force; who reads the journal next undoes it once more
         journal.remove(opened)

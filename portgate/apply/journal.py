@@ -50,7 +50,7 @@ class Entry:
     """An apply that is not finished.
 
     **Shape** `host` as in `Record`; `session` is the SSH session that it was started from, "" for none; `record` is
-    what will be remembered, from PROVEN on. **Units** `deadline` in seconds of `now`, None where nobody need confirm;
+    what will be remembered, from PROVEN on; `older` are all SSH sessions that were there when it began. **Units** `deadline` in seconds of `now`, None where nobody need confirm;
     so `began`, when the snapshot was read.
     """
 
@@ -63,6 +63,7 @@ class Entry:
     phase: Phase = Phase.PLANNED
     record: Record | None = None
     began: float | None = None
+    older: tuple[str, ...] = ()
 
     @property
     def age(self) -> float:
@@ -154,9 +155,9 @@ class Journal:
         save(self._state, self._entry)
 
 
-def new(policy: str, backend: str, session: str) -> Entry:
+def new(policy: str, backend: str, session: str, older: tuple[str, ...] = ()) -> Entry:
     """Of an apply on this host that is about to begin."""
-    return Entry(os.urandom(8).hex(), policy, backend, host_identity(), session, began=now())
+    return Entry(os.urandom(8).hex(), policy, backend, host_identity(), session, began=now(), older=older)
 
 
 def save(state: State, entry: Entry) -> None:
@@ -194,7 +195,12 @@ def _entry(content: bytes) -> Entry:
         record = fields.pop("record")
         if fields.pop("schema") != 1:
             raise ValueError("another schema")
-        return Entry(**{**fields, "phase": Phase(fields["phase"]), "record": record and record_of(record)})
+        read = {
+            "phase": Phase(fields["phase"]),
+            "record": record and record_of(record),
+            "older": tuple(fields["older"]),
+        }
+        return Entry(**{**fields, **read})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         remedy = f"look at the rules with `portgate audit`, then remove {FILE} from the state directory"
         raise PortgateError(
