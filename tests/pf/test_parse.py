@@ -357,3 +357,17 @@ def test_a_kind_of_reading_that_is_told_by_name() -> None:
     assert BACKEND.reading_kinds == ("pf",)
     found = read("table <x> persist\nblock in from <x>\n").containers[0].chain("input")
     assert found is not None and not isinstance(found.rules[1].match, Lookup | Opaque)
+
+
+def test_binat_of_what_is_not_one_address_may_lead_anywhere() -> None:
+    text = "binat on em0 inet from self to any -> 192.0.2.1\nblock in\npass in proto tcp to port 22\n"
+    here = Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),))
+    assert [str(one.answer.fate) for one in decide(read(text), (HTTP, packet("10.0.0.1", "em1", 80)), here)] == [
+        "depends", "drop",
+    ]  # fmt: skip
+
+
+def test_a_source_translation_is_of_the_interface_that_a_packet_leaves_by() -> None:
+    chain = read("nat on em0 inet from 10.0.0.0/8 to any -> (em0)\npass all\n").containers[0].chain("postrouting")
+    assert chain is not None
+    assert "OIF" in str(chain.rules[0].match) and "IIF" not in str(chain.rules[0].match)

@@ -6,9 +6,8 @@ from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor
 from portgate.backends.pf.hosts import DST, either
 from portgate.core.net import PORT_MAX, Family, Interval
-from portgate.core.ruleset import ALWAYS, Dnat, Test
+from portgate.core.ruleset import ALWAYS, Dnat, Match, Test
 
-FAMILIES = {field: family for family, field in DST.items()}
 HOME = {Family.IPV4: (0x7F000001, 0x7F000001), Family.IPV6: (1, 1)}  # what a redirect to this host leads to
 _WORDS = (
     "round-robin", "random", "bitmask", "source-hash", "sticky-address", "static-port", "least-states", "endpoint-independent",
@@ -20,14 +19,18 @@ def pool(cursor: Cursor, family: Family | None) -> tuple[Dnat, ...]:
     target = either(cursor.listed(lambda: hosts.hosts(cursor, DST, {})))
     port = hosts.target_ports(cursor) if cursor.accept("port") else None
     words = pool_words(cursor)
-    if isinstance(target, Test) and target.field in FAMILIES:
-        family = FAMILIES[target.field]
+    family = family_of(target) or family
     if target == ALWAYS or (isinstance(target, Test) and target.values == ((0, target.field.top),)):
         if "bitmask" in words:  # no bit of the address changes
             return (Dnat(family, None, port),)
-    elif family and isinstance(target, Test) and len(target.values) == 1:
+    elif family and isinstance(target, Test) and target.field is DST[family] and len(target.values) == 1:
         return (Dnat(family, None if target.values[0] == HOME[family] else target.values[0], port),)
     return anywhere(family, port)
+
+
+def family_of(addresses: Match) -> Family | None:
+    """The family of addresses that are known."""
+    return next((one for one in Family if isinstance(addresses, Test) and addresses.field is DST[one]), None)
 
 
 def anywhere(family: Family | None = None, port: Interval | None = (0, PORT_MAX)) -> tuple[Dnat, ...]:
@@ -45,4 +48,7 @@ def pool_words(cursor: Cursor) -> list[str]:
     return found
 
 
-_AFTER = ("flags", "keep", "modulate", "synproxy", "no", "label", "tag", "tagged", "queue", "set", "port", "to", "from", "in", "out", "inet", "inet6", "proto", "all")  # fmt: skip
+_AFTER = (
+    "flags", "keep", "modulate", "synproxy", "no", "label", "tag", "tagged", "queue", "set", "port", "to", "from", "in", "out",
+    "inet", "inet6", "proto", "all",
+)  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import field
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.hosts import DST, SRC, Side, Tables, both, either, family_test
-from portgate.backends.pf.pools import FAMILIES, anywhere, pool, pool_words
+from portgate.backends.pf.pools import anywhere, family_of, pool, pool_words
 from portgate.backends.pf.tokens import Statement
 from portgate.backends.pf.words import FLAG_BITS, SYN_OF_SYN_ACK
 from portgate.core.dataclasses import dataclass
@@ -139,8 +139,8 @@ def map_back(draft: Draft, mapped: Match) -> Draft:
     """
     ours = draft.parts.get("from", ALWAYS)
     draft.parts["from"] = mapped
-    family = FAMILIES.get(mapped.field) if isinstance(mapped, Test) else None
-    if isinstance(ours, Test) and len(ours.values) == 1 and FAMILIES.get(ours.field, family) is family is not None:
+    family = family_of(mapped)
+    if isinstance(ours, Test) and len(ours.values) == 1 and family and family_of(ours) is family:
         draft.targets = (Dnat(family, ours.values[0], None),)
     else:
         draft.targets = anywhere(draft.family or family)

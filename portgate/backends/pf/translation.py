@@ -20,7 +20,7 @@ def translation_entry(statement: Statement, context: Context) -> Entry:
     end = next((index for index, one in enumerate(statement.tokens) if one.text == "->"), len(statement.tokens))
     head, target = Cursor(statement.tokens[:end]), Cursor(statement.tokens)
     head.at, target.at = 1 + refused + passes, end
-    draft = Draft(context, inbound=True, text=str(statement))
+    draft = Draft(context, inbound=kind != "nat", text=str(statement))
     if kind == "binat":
         draft.sides = BACK
     read_parts(head, draft)
