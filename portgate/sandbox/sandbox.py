@@ -197,8 +197,11 @@ class Sandbox:
         return [one.name for one in self.links].index(link)
 
     def _build(self) -> None:
-        for one in self._namespaces.values():
-            one.call(_set_sysctls)
+        try:
+            for one in self._namespaces.values():
+                one.call(_set_sysctls)
+        except OSError as error:
+            raise _unsettable(error) from None
         self._ip(HOST, ("link set lo up", *(self._cable(number, link) for number, link in enumerate(self.links))))
         for link in self.links:
             self._ip(HOST, [*_addressed(link.name, link.host), *_neighbours(link)])
@@ -255,6 +258,12 @@ def _routes(gateways: Sequence[str]) -> Iterable[str]:
         fitting = [one.partition("/")[0] for one in gateways if (":" in one) == (family is Family.IPV6)]
         if fitting:
             yield f"route add default via {fitting[0]}"
+
+
+def _unsettable(error: OSError) -> PortgateError:
+    """In many containers /proc/sys can't be written, and a kernel may have no IPv6."""
+    detail = f"{error.filename} can't be set in the sandbox: {error.strerror}"
+    return PortgateError(Diagnostic("PG592", detail, remedy="run it outside of a container, on a kernel with IPv6"))
 
 
 def _failed(argv: Sequence[str], why: str) -> PortgateError:

@@ -17,6 +17,7 @@ import pytest
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import TCP, UDP, Family, parse_address
 from portgate.sandbox import Answer, Fate, Link, Oracle, Probe, Sandbox, Transport, namespace
+from portgate.sandbox import sandbox as sandbox_module
 
 pytestmark = pytest.mark.kernel
 
@@ -100,6 +101,12 @@ def test_a_program_that_fails_is_quoted(sandbox: Sandbox) -> None:
 def test_a_name_that_no_interface_can_have_is_refused() -> None:
     with pytest.raises(ValueError, match="interface"):
         Sandbox([Link("eth0 type dummy")])
+
+
+def test_a_setting_that_the_kernel_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sandbox_module._SYSCTLS, "ipv6/no-such-setting", "1")
+    with pytest.raises(PortgateError, match=r"PG592: /proc/sys/net/ipv6/no-such-setting can't be set"), Sandbox():
+        pass
 
 
 def test_the_oracle_judges_both_families_exactly(oracle: Oracle) -> None:
