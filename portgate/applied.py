@@ -11,7 +11,7 @@ from portgate import backends, host
 from portgate.backends import Backend
 from portgate.core.capture import Reading
 from portgate.core.dataclasses import dataclass
-from portgate.engine import Seen, backend_of, choose_backend, place_of, saved_capture, understand
+from portgate.engine import Seen, backend_here, backend_of, place_of, saved_capture, understand
 
 if TYPE_CHECKING:
     from portgate.apply.history import Generation
@@ -54,7 +54,7 @@ def status(backend_name: str = "auto") -> Status:
     """
     from portgate.apply import boot, finish, record, state
 
-    backend = choose_backend(backend_name)
+    backend = backend_here(backend_name)
     with state.found(state.state_path()) as opened:
         waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
         latest = record.last(opened) if opened else None
@@ -69,7 +69,7 @@ def status(backend_name: str = "auto") -> Status:
         return Status(backend.name, latest, False, untouched, waiting, undone, starts, (), notes)
     from portgate.core.openings import openings
 
-    seen = understand(host.capture_rules())
+    seen = understand(host.capture_rules()).by(backend)
     loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
     found = _drift(generation, seen, backend, whole=True) if loaded and not untouched else None
     return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
@@ -93,6 +93,7 @@ def drift(seen: Seen, backend: Backend) -> Drift | None:
     """What somebody changed in our rules on this host; None where there is nothing to compare with, or an apply is on trial."""
     from portgate.apply import journal, state
 
+    seen = seen.by(backend)
     with state.found(state.state_path()) as opened:
         generation = _latest(opened) if opened and journal.current(opened) is None else None
     return _drift(generation, seen, backend, whole=False) if seen.rules.owned().containers else None
@@ -121,7 +122,7 @@ def _drift(generation: Generation | None, seen: Seen, backend: Backend, *, whole
 
 def _rules_of(generation: Generation) -> Ruleset:
     backend = backends.get(generation.backend)
-    return backend.parse((Reading(backend.reading_kinds[-1], generation.artifact, "the history"),))
+    return backend.parse((Reading(backend.reading_kinds[-1], generation.artifact, "the history"),)).owned()
 
 
 # ------------------------------------------------------------------ generations

@@ -39,7 +39,7 @@ from portgate.engine import (
 if TYPE_CHECKING:
     from portgate.apply.history import Generation
     from portgate.apply.journal import Entry
-    from portgate.apply.record import Kept
+    from portgate.apply.record import Kept, Record
     from portgate.apply.state import State
     from portgate.core import sessions
     from portgate.core.openings import Timed
@@ -114,17 +114,25 @@ def apply(
     from portgate.apply import finish, lock, record, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        backend = choose_backend(backend_name)
         told = finish.require_free(opened)
-        session = backend.session()
         latest = record.last(opened)
+        backend = choose_backend(backend_name, latest.backend if latest else "")
+        session = backend.session()
         if latest and latest.backend == backend.name:
             day, generation = today.isoformat(), session.generation()
             if latest.still_holds(_absolute(path), day, generation, _content):
                 return Applied(latest.policy, backend.name, changed=False, warnings=told)
+        told = (*told, *_also_by(latest, backend))
         opened.require_room()
         done = transact(load(_absolute(path), today), backend, session, opened, today, consent, terms)
     return done and replace(done, warnings=(*told, *done.warnings))
+
+
+def _also_by(latest: Record | None, backend: Backend) -> tuple[Diagnostic, ...]:
+    """A warning where the last apply was through another backend, whose rules stay."""
+    if latest is None or latest.backend == backend.name:
+        return ()
+    return (Diagnostic("PG534", f"the last apply was through {latest.backend}, this one is through {backend.name}"),)
 
 
 def _absolute(path: str) -> str:
@@ -169,7 +177,7 @@ def transact(
 
     def prepare() -> Generation:
         if file.policy.management or connection:
-            doubts.extend(require_way_back(lockouts(see(), file, desired, today), file, terms.overrides))
+            doubts.extend(require_way_back(lockouts(see().by(backend), file, desired, today), file, terms.overrides))
         return history.made(
             file.policy, file.contents, backend, whole(), str(connection or ""), terms.message, persist=terms.persist
         )

@@ -118,10 +118,10 @@ def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> Po
     return PolicyFile(loaded.policy, loaded.diagnostics, loaded.sources, contents)
 
 
-def compile_policy(path: str, backend: str, dialect: str | None, today: date) -> Artifact:
+def compile_policy(path: str, language: str, dialect: str | None, today: date) -> Artifact:
     """The native rules of a policy."""
-    chosen = backends.get(backend)
-    return chosen.emit(rules_for(chosen, load(path, today), today), dialect)
+    backend, usual = backends.languages()[language]
+    return backend.emit(rules_for(backend, load(path, today), today), dialect or usual)
 
 
 def rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
@@ -136,7 +136,23 @@ def rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
 
     if not features_used(desired) <= backend.features:
         raise PortgateError(*lacking(file.policy, today, backend.features, backend.name), sources=file.sources)
-    return desired
+    lowered = backend.lower(desired)
+    _check_lowered(desired, lowered)
+    return lowered
+
+
+def _check_lowered(desired: Ruleset, lowered: Ruleset) -> None:
+    """What a backend says in its own way means the same. Errors: PG902 with a packet that shows the difference."""
+    if lowered is desired:
+        return
+    from portgate.core.verify import Scope, differences
+
+    # ICMP of the other family exists on no network.
+    found = [one for one in differences(desired, lowered, known={}, most_cubes=1) if one.scope is not Scope.ODD]
+    if found:
+        raise PortgateError(
+            *(Diagnostic("PG902", f"{one.packet}: {one.before.fate}, {one.after.fate}") for one in found)
+        )
 
 
 # ------------------------------------------------------------------ the host
@@ -190,10 +206,11 @@ def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:
     return replace(found, notes=(*capture.notes, *found.notes))
 
 
-def choose_backend(name: str = "auto") -> Backend:
-    """The backend of that name, or the first that this host has."""
+def choose_backend(name: str = "auto", latest: str = "") -> Backend:
+    """The backend of that name; else, of those that this host has, the `latest` that was used, or the one that can say most."""
+    usual = sorted(backends.preferred(), key=lambda one: one.name != latest)
     reasons: list[Diagnostic] = []
-    for one in map(backends.get, [name] if name != "auto" else sorted(backends.names())):
+    for one in usual if name == "auto" else [backends.get(name)]:
         reason = one.available()
         if reason is None:
             return one
@@ -201,22 +218,39 @@ def choose_backend(name: str = "auto") -> Backend:
     raise PortgateError(*reasons)
 
 
+def backend_here(name: str = "auto") -> Backend:
+    """As for `choose_backend`, with what was applied last on this host."""
+    from portgate.apply import record, state
+
+    with state.found(state.state_path()) as opened:
+        latest = record.last(opened) if opened else None
+    return choose_backend(name, latest.backend if latest else "")
+
+
 # ------------------------------------------------------------------ questions about a host
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A host as it was read. `notes` say what was not."""
+    """A host as it was read. `notes` say what was not; `owners` name the backend of each container of ours."""
 
     capture: Capture
     rules: Ruleset
     sockets: Sockets
     host: Host
     facts: Facts
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[Diagnostic, ...]:
         return (*self.capture.notes, *self.sockets.notes)
+
+    def by(self, backend: Backend) -> Seen:
+        """As this backend has it: what portgate loaded through another one stays, as rules of others do."""
+        containers = (
+            replace(one, owned=one.owned and self.owners.get(one.name) == backend.name) for one in self.rules.containers
+        )
+        return replace(self, rules=replace(self.rules, containers=tuple(containers)))
 
 
 def see(path: str | None = None) -> Seen:
@@ -232,8 +266,10 @@ def understand(capture: Capture) -> Seen:
     read = _readings(capture)
     if not read:
         raise PortgateError(*(errors(capture.notes) or [Diagnostic("PG424", "no rules of any firewall were read")]))
-    rules = joined(parser.parse(readings) for parser, readings in read)
-    return Seen(capture, rules, parse(capture.readings), *place_of(capture))
+    parsed = [(parser, parser.parse(readings)) for parser, readings in read]
+    owners = {one.name: parser.name for parser, rules in parsed for one in rules.owned().containers}
+    rules = joined(rules for _, rules in parsed)
+    return Seen(capture, rules, parse(capture.readings), *place_of(capture), owners)
 
 
 def place_of(capture: Capture) -> tuple[Host, Facts]:
@@ -398,6 +434,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
     from portgate.core.openings import Timed, kept
     from portgate.language.lint import risky
 
+    seen = seen.by(backend)
     desired = kept(rules_for(backend, file, today), seen.rules, timed or Timed())
     situation = _situation(seen, file, today, desired)
     artifact = backend.transaction(seen.rules, desired)
@@ -493,7 +530,7 @@ def fingerprint(capture: Capture) -> str:
 
 def backend_of(capture: Capture) -> str:
     """The backend whose rules a capture holds."""
-    for name in sorted(backends.names()):
-        if capture.of_kind(*backends.get(name).reading_kinds):
-            return name
+    for one in backends.preferred():
+        if capture.of_kind(*one.reading_kinds):
+            return one.name
     raise PortgateError(Diagnostic("PG424", "the capture has no rules of any firewall"))

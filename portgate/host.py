@@ -99,17 +99,33 @@ def _gather(parts: Iterable[Part]) -> Capture:
 
 
 def _rules() -> Iterator[Part]:
-    """A part for each backend that this host has, then the readers. No backend is a note, for then hardly any rule is known."""
+    """A part for each backend that this host has, then the readers. No backend is a note, for then hardly any rule is known;
+    so is one whose firewall is here and can't be asked.
+    """
     usable = [name for name in backends.names() if backends.get(name).available() is None]
     if not usable:
         yield _no_backend
-    for name in usable:
-        yield partial(_read_rules, name)
-    yield from (backends.reader(name).capture for name in backends.readers())
+    readers = tuple(backends.readers())
+    for name in backends.names():
+        if usable and name not in readers:
+            yield partial(_read_rules if name in usable else _refused, name)
+    yield from (backends.reader(name).capture for name in readers)
 
 
 def _read_rules(backend: str) -> Capture:
     return Capture(backends.get(backend).session().read())
+
+
+def _refused(backend: str) -> Capture:
+    """Nothing; a note says why where the firewall is here."""
+    try:
+        backends.get(backend).session()
+    except PortgateError as error:
+        missing = (
+            Diagnostic("PG421", f"rules of {backend}: {one.detail}", remedy=one.remedy) for one in error.diagnostics
+        )
+        return Capture((), tuple(missing))
+    return Capture(())
 
 
 def _no_backend() -> Capture:

@@ -20,7 +20,7 @@ from portgate import changes
 from portgate.changes import Applied, Change, Consent, Terms
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.engine import Planned, PolicyFile, Seen, choose_backend, load, plan, read_file, rules_for, see
+from portgate.engine import Planned, PolicyFile, Seen, backend_here, load, plan, read_file, rules_for, see
 
 if TYPE_CHECKING:
     from portgate.backends import Backend
@@ -72,7 +72,7 @@ class Ported:
 
 def planned(asked: Asked, backend_name: str, today: date) -> Planned:
     """What it would change; nothing is written."""
-    backend, seen = choose_backend(backend_name), see()
+    backend, seen = backend_here(backend_name), see()
     way = _way(asked, backend, seen, today)
     return plan(seen, way.file, backend, today, way.timed)
 
@@ -89,7 +89,7 @@ def carry_out(
     from portgate.apply import finish, lock, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
-        backend = choose_backend(backend_name)
+        backend = backend_here(backend_name)
         told = finish.require_free(opened)
         opened.require_room()
         way = _way(asked, backend, see(), today)

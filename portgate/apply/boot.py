@@ -1,9 +1,10 @@
 """What the machine loads when it starts: the confirmed rules, before its network comes up and without Python.
 
 Theory
-    The service loads two files, one after the other. The first closes everything but the management; the second replaces it by
-    the policy's rules, in one transaction. If the second can't be loaded, the first stays: closed, yet reachable. What is
-    opened for a time is added behind them, for as long as it has left by the clock of the machine.
+    The service loads two texts, one after the other. The first closes everything but the management; the second replaces it by
+    the policy's rules. If the second can't be loaded, the first stays: closed, yet reachable. Which programs load a text is for
+    its backend to say; each gets a file. What is opened for a time is added behind them, for as long as it has left by the
+    clock of the machine.
 
 Facts
     What must be there before a network is goes before network-pre.target and wants it (systemd.special(7)). The services
@@ -18,13 +19,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from portgate import backends
 from portgate.apply import history
 from portgate.apply.history import Generation
 from portgate.apply.record import Kept
 from portgate.apply.state import State
+from portgate.core.capture import Step
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
-RULES, CLOSED, OPENED = "boot.nft", "closed.nft", "opened.sh"
+RULES, CLOSED, OPENED = "boot", "closed", "opened.sh"
 _UNIT = """\
 # Made by portgate; `portgate apply` writes it anew.
 [Unit]
@@ -40,8 +43,7 @@ Conflicts=shutdown.target
 Type=oneshot
 RemainAfterExit=yes
 Environment=TZ=UTC
-ExecStart={nft} -f {directory}/{closed}
-ExecStart={nft} -f {directory}/{rules}
+{commands}
 ExecStart=-/bin/sh {directory}/{opened}
 
 [Install]
@@ -60,7 +62,7 @@ depend() {{
 
 start() {{
     ebegin "Loading the rules of portgate"
-    TZ=UTC {nft} -f {directory}/{closed} && TZ=UTC {nft} -f {directory}/{rules}
+    {commands}
     eend $? && /bin/sh {directory}/{opened}
 }}
 """
@@ -93,11 +95,14 @@ def in_machine() -> bool:
 
 def install(state: State, generation: Generation, openings: Sequence[Kept], top: Path) -> tuple[Diagnostic, ...]:
     """Makes a generation what the machine starts with. What could not be written, as warnings."""
+    steps = _steps(generation)
     try:
         state.write(OPENED, _script(openings).encode())
-        state.write(CLOSED, generation.closed.encode(errors="surrogateescape"))
-        state.write(RULES, generation.artifact.encode(errors="surrogateescape"))
-        services = _install_services(state.path.resolve(), top)
+        for name, step in steps:
+            state.write(name, step.text.encode(errors="surrogateescape"))
+        for name in {*_written(state)} - {name for name, _ in steps}:
+            state.remove(name)
+        services = _install_services(state.path.resolve(), steps, top)
     except OSError as error:
         return (Diagnostic("PG550", f"{error.filename or top}: {error.strerror}"),)
     except PortgateError as error:
@@ -116,19 +121,32 @@ def _script(openings: Sequence[Kept]) -> str:
 
 
 def _nft() -> str:
-    return shutil.which("nft") or "/usr/sbin/nft"
+    return _program("nft")
 
 
-def _install_services(directory: Path, top: Path) -> int:
+def _program(name: str) -> str:
+    return shutil.which(name) or f"/usr/sbin/{name}"
+
+
+def _steps(generation: Generation) -> list[tuple[str, Step]]:
+    """What is run when the machine starts, with the names of its files."""
+    closing, opening = backends.get(generation.backend).starting(generation.closed, generation.artifact)
+    return [(f"{name}.{step.suffix}", step) for name, steps in ((CLOSED, closing), (RULES, opening)) for step in steps]
+
+
+def _install_services(directory: Path, steps: Sequence[tuple[str, Step]], top: Path) -> int:
     """**Shape** how many systems of starting services the machine has."""
-    names = {"directory": directory, "nft": _nft(), "rules": RULES, "closed": CLOSED, "opened": OPENED}
+    commands = [" ".join((_program(step.argv[0]), *step.argv[1:], f"{directory}/{name}")) for name, step in steps]
+    names = {"directory": directory, "opened": OPENED}
     units, scripts, found = top / "etc/systemd/system", top / "etc/init.d", 0
     if units.is_dir():
-        _write(units / "portgate.service", _UNIT.format(**names), 0o644)
+        starts = "\n".join(f"ExecStart={command}" for command in commands)
+        _write(units / "portgate.service", _UNIT.format(**names, commands=starts), 0o644)
         _link(units / "sysinit.target.wants" / "portgate.service", "../portgate.service")
         found += 1
     if scripts.is_dir() and (top / "sbin/openrc-run").exists():
-        _write(scripts / "portgate", _OPENRC.format(**names), 0o755)
+        chain = " && ".join(f"TZ=UTC {command}" for command in commands)
+        _write(scripts / "portgate", _OPENRC.format(**names, commands=chain), 0o755)
         _link(top / "etc/runlevels/boot/portgate", "/etc/init.d/portgate")
         found += 1
     return found
@@ -171,14 +189,19 @@ def told(state: State) -> str:
         )
         if path.is_symlink() and (path.parent / path.readlink()).exists()
     ]
-    content = state.read(RULES, limit=None)
-    if not enabled or content is None:
+    if not enabled or not _written(state):
         return "nothing of portgate's"
-    return f"{_whose(state, content.decode(errors='surrogateescape'))}, by {enabled[0].name}"
+    return f"{_whose(state)}, by {enabled[0].name}"
 
 
-def _whose(state: State, text: str) -> str:
+def _written(state: State) -> list[str]:
+    """The files of all steps."""
+    return sorted(name for name in state.names() if name.startswith((f"{RULES}.", f"{CLOSED}.")))
+
+
+def _whose(state: State) -> str:
+    content = {name: state.read(name, limit=None) for name in _written(state)}
     for one in history.generations(state):
-        if one.artifact == text:
+        if one.closed and content == {name: step.text.encode(errors="surrogateescape") for name, step in _steps(one)}:
             return f"{one.policy}, revision {one.revision}"
-    return f"{state.path / RULES}, which is of no generation that is kept"
+    return f"{state.path / min(content)}, which is of no generation that is kept"

@@ -2,7 +2,8 @@
 
 A backend is a folder `portgate/backends/NAME/` whose `__init__` holds a value `BACKEND: Backend`. Nothing else
 in portgate names a backend. `emit`, `parse` and `transaction` are pure; only the session acts.
-A folder without a module `emit` only reads: its `__init__` holds a value `READER: Reader`.
+A folder with a package `live` reads by itself what its programs tell, also where portgate can't drive that firewall: its
+`__init__` holds a value `READER: Reader`, which may be the backend.
 
 The laws (tests/conformance runs them for every backend):
 1 `parse(emit(r))` means `r`. 2 `emit` is stable. 3 `parse` never raises on a real listing: what it can't read is opaque.
@@ -20,7 +21,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
-    from portgate.core.capture import Artifact, Capture, Reading
+    from portgate.core.capture import Artifact, Capture, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 
@@ -49,6 +50,7 @@ class Session(Protocol):
 class Parser(Protocol):
     """A firewall whose listings portgate understands."""
 
+    name: str
     reading_kinds: tuple[str, ...]
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
@@ -67,6 +69,8 @@ class Backend(Protocol):
 
     name: str
     reading_kinds: tuple[str, ...]
+    languages: tuple[str, ...]
+    """What `compile` can write; where there are several, each is a dialect of its own."""
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -74,6 +78,9 @@ class Backend(Protocol):
 
     def available(self) -> str | None:
         """None when this host has it, else why not and what to install."""
+
+    def lower(self, desired: Ruleset) -> Ruleset:
+        """The same rules as this backend says them; itself where it says them as they are. Errors: PG302."""
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         """The complete native text that makes `desired` true on a host, whatever was there before of ours."""
@@ -90,6 +97,9 @@ class Backend(Protocol):
         **Units** `elapsed` in seconds since it was read, which what expires has less left.
         """
 
+    def starting(self, closed: str, text: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """What loads the complete text `closed` without Python, and what then makes it the complete text `text`."""
+
     def words(self, rule: Rule) -> str:
         """A rule as this backend writes it. Rules of ours with the same words are the same rule."""
 
@@ -99,21 +109,21 @@ class Backend(Protocol):
 
 def names() -> Iterator[str]:
     """The backends."""
-    return (name for name in _folders() if _writes(name))
+    return (name for name in _folders() if _has(name, "emit"))
 
 
 def readers() -> Iterator[str]:
-    """Those that only read."""
-    return (name for name in _folders() if not _writes(name))
+    """Those that read by themselves."""
+    return (name for name in _folders() if _has(name, "live"))
 
 
 def _folders() -> Iterator[str]:
     return (module.name for module in iter_modules(__path__) if module.ispkg)
 
 
-def _writes(name: str) -> bool:
+def _has(name: str, part: str) -> bool:
     """Found without an import, for `portgate --help` asks."""
-    return any(module.name == "emit" for module in iter_modules([f"{path}/{name}" for path in __path__]))
+    return any(module.name == part for module in iter_modules([f"{path}/{name}" for path in __path__]))
 
 
 def get(name: str) -> Backend:
@@ -134,5 +144,20 @@ def reader(name: str) -> Reader:
 
 def parsers() -> Iterator[Parser]:
     """Backends and readers: all whose listings are understood."""
-    yield from map(get, names())
-    yield from map(reader, readers())
+    backends = tuple(names())
+    yield from map(get, backends)
+    yield from (reader(name) for name in readers() if name not in backends)
+
+
+def languages() -> dict[str, tuple[Backend, str | None]]:
+    """What policies can be compiled to: the backend, and the dialect that it needs for it."""
+    return {
+        language: (one, language if len(one.languages) > 1 else None)
+        for one in map(get, names())
+        for language in one.languages
+    }
+
+
+def preferred() -> list[Backend]:
+    """Those that can say most first."""
+    return sorted(map(get, names()), key=lambda one: (-len(one.features), one.name))

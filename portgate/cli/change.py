@@ -55,7 +55,7 @@ def _planned(policy: str, host_file: str | None, backend: str) -> tuple[Planned,
         file = engine.load(policy, today)
         seen = engine.see(host_file)
         if host_file is None:
-            chosen = engine.choose_backend(backend)
+            chosen = engine.backend_here(backend)
         else:
             chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
         planned = engine.plan(seen, file, chosen, today)

@@ -19,5 +19,5 @@ host_option = click.option(
 )
 backend_option = click.option(
     "--backend", type=click.Choice(["auto", *backends.names()]), default="auto", show_default=True,
-    help="The firewall to drive; auto takes the first that this host has.",
+    help="The firewall to drive; auto takes the one that was used last, else the one that can say most.",
 )  # fmt: skip

@@ -49,15 +49,15 @@ def check(policies: tuple[str, ...], output_format: str) -> int:
 @click.command("compile")
 @click.argument("policy")
 @click.option(
-    "--to", "backend", type=click.Choice(list(backends.names())), required=True, help="The language of the rules."
+    "--to", "language", type=click.Choice(list(backends.languages())), required=True, help="The language of the rules."
 )
 @click.option("--dialect", help="A variant of that language.")
 @click.option(
     "-o", "--output", metavar="FILE", default="-", show_default=True, help="Where to; `-` is standard output."
 )
-def compile_policy(policy: str, backend: str, dialect: str | None, output: str) -> int:
+def compile_policy(policy: str, language: str, dialect: str | None, output: str) -> int:
     """The native rules of a policy, ready to be loaded."""
     from portgate import engine
 
-    write(output, engine.compile_policy(policy, backend, dialect, date.today()).text)
+    write(output, engine.compile_policy(policy, language, dialect, date.today()).text)
     return 0

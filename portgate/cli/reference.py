@@ -174,7 +174,7 @@ def backends(output_format: str) -> int:
     """The firewalls that portgate can drive here."""
     from portgate import backends as known
 
-    found = [known.get(name) for name in known.names()]
+    found = known.preferred()
     if output_format == "json":
         say_json({
             "backends": [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import CATALOGUE, Diagnostic, PortgateError, Span
@@ -48,6 +48,14 @@ class Artifact:
     backend: str
     text: str
     dialect: str | None = None
+
+
+class Step(NamedTuple):
+    """A program that loads a text at the start of the machine: its words, the file is the last. `suffix` is that of the file."""
+
+    argv: tuple[str, ...]
+    suffix: str
+    text: str
 
 
 # ------------------------------------------------------------------ captures as files

@@ -12,6 +12,7 @@ from portgate.core.diagnostics import Diagnostic
 from portgate.core.net import (
     TCP,
     UDP,
+    UDPLITE,
     Interval,
     Intervals,
     interface_interval,
@@ -20,7 +21,7 @@ from portgate.core.net import (
     normalize,
     subtract,
 )
-from portgate.core.policy import Grant, Policy, Rulebook
+from portgate.core.policy import Grant, Limit, Policy, Rulebook, Unit
 from portgate.core.ruleset import (
     All,
     Chain,
@@ -47,6 +48,8 @@ ADDRESSES = frozenset({Field.SRC4, Field.SRC6, Field.DST4, Field.DST6})
 _ONLY_TCP = ((TCP, TCP),)
 _TCP_AND_UDP = normalize([(TCP, TCP), (UDP, UDP)])
 _LOOPBACK = interface_interval("lo")
+_DAY = Unit.DAY.seconds
+_MOST_BURST = 1_000_000
 HOOKS = {Hook.OUTPUT: Feature.OUTBOUND, Hook.FORWARD: Feature.FORWARDED}
 
 
@@ -128,6 +131,8 @@ def _of_rule(rule: Rule) -> Iterator[Feature]:
     protocols = [part.values for part in parts if isinstance(part, Test) and part.field is Field.PROTOCOL]
     if any(isinstance(part, RateLimit) for part in parts) and protocols != [_ONLY_TCP]:
         yield Feature.OTHER_LIMITS
+    if isinstance(rule.verdict, Dnat) and protocols == [((UDPLITE, UDPLITE),)]:
+        yield Feature.UDPLITE_FORWARDS
     if any(isinstance(part, Test) and part.field in PORTS for part in parts) and any(map(_others, protocols)):
         yield Feature.OTHER_PORTS
 
@@ -146,13 +151,28 @@ def _of_match(part: Match) -> Iterator[Feature]:
         yield Feature.SOURCE_LIMITS
         if part.limit.window() is None:
             yield Feature.BURSTS
-    if isinstance(part, Test) and part.field in INTERFACES and not all(map(_ends_in_digit, part.values)):
+        if _extreme(part.limit):
+            yield Feature.EXTREME_LIMITS
+    if isinstance(part, Test) and part.field is Field.PROTOCOL and part.values == ((0, 0),):
+        yield Feature.PROTOCOL_ZERO
+    if isinstance(part, Test) and part.field in INTERFACES:
+        yield from _of_interfaces(part.values)
+    if isinstance(part, Test) and part.field in PORTS and any(first < last for first, last in part.values):
+        yield Feature.PORT_RANGES
+
+
+def _extreme(limit: Limit) -> bool:
+    full_again = limit.burst * limit.unit.seconds / limit.amount
+    return full_again > _DAY or limit.amount > 1000 * limit.unit.seconds or limit.burst > _MOST_BURST
+
+
+def _of_interfaces(values: Intervals) -> Iterator[Feature]:
+    if any(first < last for first, last in values):
+        yield Feature.INTERFACE_PREFIXES
+    if not all(map(_ends_in_digit, values)):
         yield Feature.INTERFACE_WORDS
-    if isinstance(part, Test) and any(first < last for first, last in part.values):
-        if part.field in INTERFACES:
-            yield Feature.INTERFACE_PREFIXES
-        if part.field in PORTS:
-            yield Feature.PORT_RANGES
+    if any(first == last and interface_name(first).endswith("+") for first, last in values):
+        yield Feature.INTERFACE_PLUS
 
 
 def _ends_in_digit(name: Interval) -> bool:
@@ -201,8 +221,9 @@ def _of_set(one: NamedSet) -> Iterator[Feature]:
     ports = [column for column, field in enumerate(one.fields) if field in PORTS]
     if any(element.box[column][0] < element.box[column][1] for element in one.elements for column in ports):
         yield Feature.PORT_RANGES
-    protocols = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
-    if ports and any(
-        _others((values,)) for at in protocols for values in {element.box[at] for element in one.elements}
-    ):
+    columns = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
+    protocols = {element.box[at] for at in columns for element in one.elements}
+    if ports and any(_others((values,)) for values in protocols):
         yield Feature.OTHER_PORTS
+    if any(first == 0 for first, _ in protocols):
+        yield Feature.PROTOCOL_ZERO

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from portgate.core.ruleset import Chain, Container, Rule, Ruleset
+from portgate.core.ruleset import Chain, Container, Jump, Rule, Ruleset
 
 
 def joined(readings: Iterable[Ruleset]) -> Ruleset:
@@ -23,12 +23,30 @@ def joined(readings: Iterable[Ruleset]) -> Ruleset:
     containers = [container for reading in readings for container in reading.containers]
     hearsay = {one.name: one for one in containers if one.hearsay}
     direct = {one.name for one in containers if not one.hearsay}
+    inside = {one.inside: {chain.name for chain in one.chains} for one in containers if one.inside}
     counting = (
-        one if one.hearsay else _completed(one, hearsay.get(one.name))
+        one if one.hearsay else _completed(_without(one, inside.get(one.name, set())), hearsay.get(one.name))
         for one in containers
         if not (one.hearsay and one.name in direct)
     )
     return Ruleset(tuple(sorted(counting, key=lambda one: one.store != "legacy")))
+
+
+def _without(container: Container, chains: set[str]) -> Container:
+    """The table without chains that are counted as a container of their own, and without what leads to them."""
+    if not chains:
+        return container
+    kept = (
+        replace(
+            chain,
+            rules=tuple(
+                rule for rule in chain.rules if not (isinstance(rule.verdict, Jump) and rule.verdict.chain in chains)
+            ),
+        )
+        for chain in container.chains
+        if chain.name not in chains
+    )
+    return replace(container, chains=tuple(kept))
 
 
 def _completed(container: Container, other: Container | None) -> Container:

@@ -314,3 +314,15 @@ def interface_pattern(interval: Interval) -> str | None:
     if free % 8 or last - first + 1 != 1 << free or first & (last - first):
         return None
     return interface_name(first)[: IFNAME_BYTES - free // 8] + "*"
+
+
+def interface_patterns(interval: Interval) -> Iterator[str]:
+    """Names and `prefix*` that together are the interval: neighbouring prefixes have become one."""
+    first, last = interval
+    while first <= last:
+        free = 0
+        while free < IFNAME_BYTES and first % 256 ** (free + 1) == 0 and first + 256 ** (free + 1) - 1 <= last:
+            free += 1
+        size: int = 256**free
+        yield interface_pattern((first, first + size - 1)) or "*"
+        first += size

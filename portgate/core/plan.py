@@ -18,7 +18,7 @@ from portgate.core.capture import Artifact
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.focus import Near, only_near, steady_fields
-from portgate.core.ruleset import Rule, Ruleset
+from portgate.core.ruleset import OWNER, Rule, Ruleset
 from portgate.core.verify import Difference, differences
 from portgate.core.words import element_text
 
@@ -110,8 +110,12 @@ def _contents(ruleset: Ruleset, words: Words) -> dict[str, dict[object, tuple[st
     """What each chain and set holds: a key that makes it what it is, its text and comment."""
     result: dict[str, dict[object, tuple[str, str]]] = {}
     for container in ruleset.containers:
+        within = f" in {container.inside}" if container.inside else ""
         for chain in container.chains:
-            result[f"chain {chain.name}"] = {words(rule): (words(rule), rule.comment) for rule in chain.rules}
+            result[f"chain {chain.name}{within}"] = {words(rule): (words(rule), rule.comment) for rule in chain.rules}
+            if chain.base and within:
+                leading = f"jump to {chain.name}"
+                result[f"chain {chain.base.hook.upper()}{within}"] = {leading: (leading, OWNER)}
         for one in container.sets:
             if not one.dynamic:
                 result[f"set {one.name}"] = {

@@ -415,7 +415,8 @@ class Container:
     """What is owned and replaced as a whole: nft table, iptables table, pf anchor, ipfw set.
 
     **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's;
-    `hearsay` when it was not read in the store's own language (nf_tables through iptables), which may tell it wrongly.
+    `hearsay` when it was not read in the store's own language (nf_tables through iptables), which may tell it wrongly;
+    `inside` names the table of others that holds its chains, and whose base chains jump to them, "" for one of its own.
     """
 
     name: str
@@ -425,6 +426,7 @@ class Container:
     store: str = "nft"
     owned: bool = False
     hearsay: bool = field(default=False, compare=False)
+    inside: str = ""
 
     def chain(self, name: str) -> Chain | None:
         return next((one for one in self.chains if one.name == name), None)
@@ -495,3 +497,7 @@ class Feature(StrEnum):
     OTHER_LIMITS = "rate limits of protocols other than TCP"
     SOFT_LIMITS = "rate limits beyond which other rules decide"
     BURSTS = "rate limits that are no count in whole seconds"
+    EXTREME_LIMITS = "rate limits above 1,000 a second, or that take more than a day to be full again"
+    INTERFACE_PLUS = "interface names that end in a plus"
+    PROTOCOL_ZERO = "the IP protocol with number 0"
+    UDPLITE_FORWARDS = "port forwarding of UDP-Lite"

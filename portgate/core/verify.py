@@ -92,12 +92,13 @@ def differences(
 def against_policy(desired: Ruleset, live: Ruleset, host: Host = ANY_HOST) -> tuple[Difference, ...]:
     """Where a host does otherwise than a policy says; () is the proof that it does not.
 
-    A policy speaks of packets to and from the host. What passes through it is its business only where it forwards.
+    A policy speaks of packets to and from the host. What passes through it is its business only where it forwards. Not every
+    firewall can speak of ICMP of the other family, which exists on no network.
     """
     return tuple(
         one
         for one in differences(desired, live, host)
-        if one.scope is not Scope.THROUGH_HOST or one.before.landing is not None
+        if one.scope is not Scope.ODD and (one.scope is not Scope.THROUGH_HOST or one.before.landing is not None)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portgate.core.capture import Artifact, Reading
+from portgate.core.capture import Artifact, Reading, Step
 from portgate.core.ruleset import Container, Feature, Rule, Ruleset
 
 OLD, NEW, ODD = (Ruleset((Container(name, owned=True),)) for name in ("old", "new", "odd"))
@@ -19,9 +19,13 @@ class FakeBackend:
     name = "fake"
     features: frozenset[Feature] = frozenset()
     reading_kinds: tuple[str, ...] = ("fake",)
+    languages: tuple[str, ...] = ("fake",)
 
     def available(self) -> str | None:
         return None
+
+    def lower(self, desired: Ruleset) -> Ruleset:
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         return Artifact("fake", native(desired))
@@ -34,6 +38,9 @@ class FakeBackend:
 
     def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
         return Artifact("fake", own.text)
+
+    def starting(self, closed: str, text: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        return (Step(("fake",), "fake", closed),), (Step(("fake",), "fake", text),)
 
     def words(self, rule: Rule) -> str:
         return rule.comment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ def clean(host: Sandbox) -> Iterator[None]:
     host.run(["nft", "flush", "ruleset"])
 
 
+def programs() -> list[str]:
+    """The files behind the programs of iptables, of both stores."""
+    found = {shutil.which(f"iptables-{store}-save", path="/usr/sbin:/sbin") for store in ("nft", "legacy")}
+    return sorted(os.path.realpath(path) for path in found if path)
+
+
 def ruleset(host: Sandbox) -> str:
     return host.run(["nft", "list", "ruleset"]).stdout
 
@@ -73,11 +80,24 @@ def library() -> str:
 
 
 @pytest.mark.parametrize("line", READING)
-def test_without_libnftables(host: Sandbox, policy: Path, line: str) -> None:
-    done = run(host, policy, line, *mounted('mount --bind /dev/null "$1"', library()))
+def test_without_libnftables_and_iptables(host: Sandbox, policy: Path, line: str) -> None:
+    hidden = [library(), *programs()]
+    script = " && ".join(f'mount --bind /dev/null "${{{number}}}"' for number in range(1, len(hidden) + 1))
+    done = run(host, policy, line, *mounted(script, *hidden))
     assert (done.code, done.out) == (3, ""), done.err
     assert "PG422" in done.err
     assert "install" in done.err
+
+
+@pytest.mark.usefixtures("clean")
+def test_without_libnftables_iptables_is_driven_and_native_rules_are_not_seen(host: Sandbox, policy: Path) -> None:
+    hidden = mounted('mount --bind /dev/null "$1"', library())
+    done = run(host, policy, "plan POLICY", *hidden)
+    assert (done.code, "by iptables" in done.out) == (1, True), done.err
+    assert "PG421" in done.err
+    assert "rules of nftables" in done.err
+    assert run(host, policy, "apply POLICY --yes", *hidden).code == 0
+    assert "PORTGATE-INPUT" in ruleset(host)
 
 
 @pytest.mark.parametrize("line", ["check POLICY", "compile POLICY --to nftables", "sockets", "backends"])

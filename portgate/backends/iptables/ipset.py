@@ -41,10 +41,17 @@ class Entry:
 
     text: str
     options: tuple[str, ...] = ()
+    comment: str = ""
 
     @property
     def nomatch(self) -> bool:
         return "nomatch" in self.options
+
+
+def _entry(text: str, options: Sequence[str]) -> Entry:
+    """A comment may say anything, so it is no option."""
+    at = options.index("comment") if "comment" in options else len(options)
+    return Entry(text, (*options[:at], *options[at + 2 :]), "".join(options[at + 1 : at + 2]))
 
 
 @dataclass(slots=True)
@@ -94,7 +101,7 @@ def _follow(line: Sequence[str], found: dict[str, Set]) -> bool:
         case ["create" | "-N", name, kind, *options]:
             found[name] = Set(name, kind, tuple(options))
         case ["add" | "-A", name, text, *options] if name in found:
-            found[name].entries.append(Entry(text, tuple(options)))
+            found[name].entries.append(_entry(text, options))
         case _:
             return False
     return True
@@ -167,12 +174,12 @@ def named_set(named: Set, changing: bool = False) -> NamedSet:
     dimensions = named.dimensions
     fields = tuple(_fields(dimensions, ["src"] * len(dimensions), named.family))
     rows = [(one, _box(one, named, dimensions)) for one in named.entries]
-    boxes = [box for _, box in rows]
+    boxes = [(box, one.comment) for one, box in rows]
     if any(entry.nomatch for entry, _ in rows):
         if dimensions.count("net") != 1:
             raise NotUnderstoodError("exceptions in more than one dimension")
-        boxes = list(_without_exceptions(rows, _column(dimensions, "net")))
-    elements = disjoint([(box, "") for box in boxes])
+        boxes = [(box, "") for box in _without_exceptions(rows, _column(dimensions, "net"))]
+    elements = disjoint(boxes)
     return NamedSet(named.name, fields, elements, changing, timed="timeout" in named.options)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from portgate.backends.iptables import ipset
+from portgate.backends.iptables.limits import limit_listed, limit_memory, limit_of, usual_memory
 from portgate.backends.iptables.parse_options import Option, Section
 from portgate.backends.iptables.parse_values import (
     DST,
@@ -57,6 +58,7 @@ from portgate.core.ruleset import (
     Match,
     Not,
     Opaque,
+    RateLimit,
     Test,
 )
 
@@ -363,6 +365,31 @@ _CONNTRACK: Mapping[str, Callable[[Option, Scope], Match]] = {
     "--ctorigdstport": lambda option, scope: Test(Field.ORIGINAL_DPORT, ports(option.value)),
 }
 
+
+def _hashlimit(section: Section, scope: Scope) -> Match:
+    """A limit of ours: its name holds the rate as the policy says it, which iptables lists in another unit."""
+    values = {option.name: option.value for option in section.options}
+    name = values.pop("--hashlimit-name", "")
+    values.setdefault("--hashlimit-htable-expire", str(usual_memory(values.get("--hashlimit-upto", ""))))
+    limit = limit_of(name)
+    plain = not any(option.negated for option in section.options) and len(
+        {option.name for option in section.options}
+    ) == len(section.options)
+    if (
+        limit is None
+        or not plain
+        or values
+        != {
+            "--hashlimit-upto": limit_listed(limit),
+            "--hashlimit-burst": str(limit.burst),
+            "--hashlimit-mode": "srcip",
+            "--hashlimit-htable-expire": str(limit_memory(limit)),
+        }
+    ):
+        raise NotUnderstoodError(section.text())
+    return RateLimit(SRC[scope.family], limit, name)
+
+
 _TYPES = {"UNICAST": (AddressType.UNICAST,), "LOCAL": (AddressType.LOCAL,), "BROADCAST": (AddressType.BROADCAST,),
           "MULTICAST": (AddressType.MULTICAST,)}  # fmt: skip
 _TYPES6 = {**_TYPES, "UNICAST": (AddressType.UNICAST, AddressType.LOCAL, AddressType.OTHER)}
@@ -435,4 +462,5 @@ _MODULES: Mapping[str, Callable[[Section, Scope], Match]] = {
     "mark": _mark,
     "connmark": _connmark,
     "set": _set,
+    "hashlimit": _hashlimit,
 }

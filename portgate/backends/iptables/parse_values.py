@@ -23,7 +23,10 @@ ORIGINAL_DST = {Family.IPV4: Field.ORIGINAL_DST4, Family.IPV6: Field.ORIGINAL_DS
 _MORE_PROTOCOLS = {
     "hopopt": 0, "ip-encap": 4, "ipencap": 4, "ipv6-route": 43, "ipv6-frag": 44, "ipv6-auth": 51, "ipv6-crypt": 50,
     "ipv6-icmp": ICMPV6, "icmp6": ICMPV6, "ipv6-nonxt": 59, "ipv6-opts": 60, "ospfigp": 89, "ipcomp": 108, "mh": 135,
-    "ipv6-mh": 135, "mobility-header": 135,
+    "ipv6-mh": 135, "mobility-header": 135, "ggp": 3, "st": 5, "pup": 12, "hmp": 20, "xns-idp": 22, "rdp": 27, "iso-tp4": 29,
+    "xtp": 36, "ddp": 37, "idpr-cmtp": 38, "idrp": 45, "skip": 57, "rspf": 73, "cphb": 73, "vmtp": 81, "ax.25": 93, "etherip": 97,
+    "encap": 98, "isis": 124, "fc": 133, "mpls-in-ip": 137, "manet": 138, "hip": 139, "shim6": 140, "wesp": 141, "rohc": 142,
+    "ethernet": 143,
 }  # fmt: skip
 _PORTS = {
     "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "time": 37, "domain": 53, "bootps": 67, "bootpc": 68,

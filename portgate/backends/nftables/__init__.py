@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading
+    from portgate.core.capture import Artifact, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 TABLE = "inet portgate"
@@ -18,6 +18,7 @@ class Nftables:
 
     name = "nftables"
     reading_kinds = ("nft-json", "nft")
+    languages: tuple[str, ...] = ("nftables",)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -29,6 +30,9 @@ class Nftables:
         from portgate.backends.nftables import session
 
         return session.available()
+
+    def lower(self, desired: Ruleset) -> Ruleset:
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.nftables import emit
@@ -49,6 +53,11 @@ class Nftables:
         from portgate.backends.nftables import transaction
 
         return transaction.restoring(own, elapsed)
+
+    def starting(self, closed: str, text: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        from portgate.core.capture import Step
+
+        return (Step(("nft", "-f"), "nft", closed),), (Step(("nft", "-f"), "nft", text),)
 
     def words(self, rule: Rule) -> str:
         from portgate.backends.nftables import transaction

@@ -23,14 +23,13 @@ from portgate.core.capture import Artifact
 from portgate.core.net import (
     ICMP,
     ICMPV6,
-    IFNAME_BYTES,
     PORT_PROTOCOLS,
     Family,
     Interval,
     Intervals,
     format_address,
     format_interval,
-    interface_pattern,
+    interface_patterns,
 )
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
@@ -325,18 +324,6 @@ def _texts(field: Field, interval: Interval) -> Iterator[str]:
         yield from (f'"{pattern}"' for pattern in interface_patterns(interval))
     else:
         yield _FIELDS[field].value(interval)
-
-
-def interface_patterns(interval: Interval) -> Iterator[str]:
-    """Names and `prefix*` that together are the interval: neighbouring prefixes have become one."""
-    first, last = interval
-    while first <= last:
-        free = 0
-        while free < IFNAME_BYTES and first % 256 ** (free + 1) == 0 and first + 256 ** (free + 1) - 1 <= last:
-            free += 1
-        size: int = 256**free
-        yield interface_pattern((first, first + size - 1)) or "*"
-        first += size
 
 
 def _number(interval: Interval) -> str:

@@ -89,7 +89,8 @@ _NAMESAKE = Diagnostic(
 
 
 def _table(ruleset: Ruleset) -> Container | None:
-    return next((one for one in ruleset.containers if one.owned or one.name == TABLE), None)
+    found = (one for one in ruleset.containers if (one.owned and not one.inside) or one.name == TABLE)
+    return next(found, None)
 
 
 def _in_place(old: Container, new: Container) -> bool:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading
+    from portgate.core.capture import Artifact, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 ANCHOR = "portgate"
 MARK = "# Made by portgate from its policy."  # how the text of the anchor is told from other files
 LACKING = (
     "INTERFACE_PREFIXES", "INTERFACE_WORDS", "FORWARDED", "TIMED_ELEMENTS", "OTHER_PORTS", "OTHER_LIMITS", "SOFT_LIMITS",
-    "BURSTS",
+    "BURSTS", "INTERFACE_PLUS", "PROTOCOL_ZERO", "UDPLITE_FORWARDS",
 )  # fmt: skip
 
 
@@ -22,6 +22,7 @@ class Pf:
 
     name = "pf"
     reading_kinds: tuple[str, ...] = ("pf",)
+    languages: tuple[str, ...] = ("pf",)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -33,6 +34,9 @@ class Pf:
         from portgate.backends.pf import session
 
         return session.available()
+
+    def lower(self, desired: Ruleset) -> Ruleset:
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.pf import emit, session
@@ -53,6 +57,12 @@ class Pf:
         from portgate.core.capture import Artifact
 
         return Artifact(self.name, own.text or f"{MARK}\n")
+
+    def starting(self, closed: str, text: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        from portgate.core.capture import Step
+
+        program = ("pfctl", "-a", ANCHOR, "-f")
+        return (Step(program, "pf", closed),), (Step(program, "pf", text),)
 
     def words(self, rule: Rule) -> str:
         from portgate.core import words
