@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portgate.backends import Session
+    from portgate.backends import Backend, Reader, Session
     from portgate.core.capture import Artifact, Capture, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
@@ -21,7 +21,7 @@ class Iptables:
 
     name = "iptables"
     languages: tuple[str, ...] = ("iptables", "ip6tables")
-    reading_kinds = (
+    reading_kinds: tuple[str, ...] = (
         "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset", "iptables",
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ class Iptables:
 
         return transaction.transaction(observed, desired)
 
-    def restoring(self, own: Reading) -> Artifact:
+    def restoring(self, own: Reading, elapsed: float = 0) -> Artifact:
         from portgate.backends.iptables import transaction
 
         return transaction.restoring(own)
@@ -85,4 +85,5 @@ class Iptables:
         return live.capture()
 
 
-BACKEND = READER = Iptables()
+BACKEND: Backend = Iptables()
+READER: Reader = Iptables()
