@@ -171,8 +171,12 @@ def _of_interfaces(values: Intervals) -> Iterator[Feature]:
         yield Feature.INTERFACE_PREFIXES
     if not all(map(_ends_in_digit, values)):
         yield Feature.INTERFACE_WORDS
-    if any(first == last and interface_name(first).endswith("+") for first, last in values):
+    if any(first == last and _is_misread(interface_name(first)) for first, last in values):
         yield Feature.INTERFACE_PLUS
+
+
+def _is_misread(name: str) -> bool:
+    return name.endswith("+") or name == "!"
 
 
 def _ends_in_digit(name: Interval) -> bool:

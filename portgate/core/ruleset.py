@@ -498,6 +498,6 @@ class Feature(StrEnum):
     SOFT_LIMITS = "rate limits beyond which other rules decide"
     BURSTS = "rate limits that are no count in whole seconds"
     EXTREME_LIMITS = "rate limits above 1,000 a second, or that take more than a day to be full again"
-    INTERFACE_PLUS = "interface names that end in a plus"
+    INTERFACE_PLUS = "interface names that end in a plus, or are an exclamation mark"
     PROTOCOL_ZERO = "the IP protocol with number 0"
     UDPLITE_FORWARDS = "port forwarding of UDP-Lite"

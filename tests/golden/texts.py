@@ -33,8 +33,8 @@ def golden(name: str, writer: Writer) -> str:
 
 
 def _compiled(name: str, writer: Writer) -> str:
-    policy = str(CASES / name / "policy.yaml")
-    return engine.compile_policy(policy, writer.backend.name, writer.dialect, TODAY).text
+    file = engine.load(str(CASES / name / "policy.yaml"), TODAY)
+    return writer.text(engine.rules_for(writer.backend, file, TODAY))
 
 
 def _lines(text: str) -> list[str]:

@@ -203,6 +203,7 @@ def test_a_name_that_tells_no_limit_is_none_of_ours(name: str) -> None:
     ("grant", "why"),
     [
         (Grant("plus", sources=(Peer(("wan+",)),)), "end in a plus"),
+        (Grant("mark", sources=(Peer(("!",)),)), "exclamation mark"),
         (Grant("zero", (Traffic(0),)), "number 0"),
         (port(22, limit=Limit(1, Unit.DAY)), "more than a day"),
         (port(22, limit=Limit(5000, Unit.SECOND)), "1,000 a second"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from portgate.backends.iptables.parse_options import each_line
 from portgate.core.capture import Reading
 
 KIND = "iptables"
@@ -24,7 +25,7 @@ def parts(text: str) -> list[Part]:
     """In order; neighbouring lines for one program are one part."""
     found: list[tuple[str, list[str]]] = [("", [])]
     program = ""
-    for line in text.splitlines(keepends=True):
+    for line in each_line(text):
         if line.startswith(PART):
             program = line.removeprefix(PART).strip()
             found.append((program, []))

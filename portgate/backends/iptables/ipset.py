@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portgate.backends.iptables.parse_options import words
+from portgate.backends.iptables.parse_options import each_line, words
 from portgate.backends.iptables.parse_values import (
     DST,
     SRC,
@@ -85,7 +85,7 @@ def parse(readings: tuple[Reading, ...]) -> dict[str, Set]:
     found: dict[str, Set] = {}
     for reading in readings:
         if reading.kind == "ipset":
-            lines = [words(line) for line in reading.text.splitlines()]
+            lines = [words(line) for line in each_line(reading.text)]
             if any(lines) and not sum(_follow(line, found) for line in lines):
                 raise PortgateError(
                     Diagnostic(

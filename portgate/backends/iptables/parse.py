@@ -21,7 +21,7 @@ from itertools import product
 
 from portgate.backends.iptables import bundle, ipset, own, parse_matches, parse_targets
 from portgate.backends.iptables.parse_matches import Scope
-from portgate.backends.iptables.parse_options import Option, Section, sections, words
+from portgate.backends.iptables.parse_options import Option, Section, each_line, sections, words
 from portgate.backends.iptables.parse_values import NotUnderstoodError, protocol
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -142,8 +142,8 @@ class _Listing:
         """Whether any line was understood."""
         table: str | None = None
         understood = False
-        for number, line in enumerate(self.reading.text.splitlines(), 1):
-            text = line.strip()
+        for number, line in enumerate(each_line(self.reading.text), 1):
+            text = line.strip(" \t\r\n")
             if not text or text.startswith("#"):
                 continue
             if text.startswith("*"):

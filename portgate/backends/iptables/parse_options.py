@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-_WORD = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*"?)+')
+_BLANK = r" \t\r\f\v\n"  # of the C locale: other white space is a letter
+_WORD = re.compile(rf'(?:[^{_BLANK}"]|"(?:\\.|[^"\\])*"?)+')
+_PLAIN_WORD = re.compile(rf"[^{_BLANK}]+")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"?')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -36,6 +39,8 @@ _TEXTS = frozenset(
         "--bytecode", "--label", "--name", "--hashlimit-name", "--helper", "--genre", "--set-xmark", "--type", "--led-trigger-id",
     }
 )  # fmt: skip
+
+_INTERFACES = frozenset({"-i", "--in-interface", "-o", "--out-interface"})  # a name may begin with a dash
 
 
 class Option(NamedTuple):
@@ -70,10 +75,15 @@ class Section(NamedTuple):
         return next((one for one in self.options if one.name in names), None)
 
 
+def each_line(text: str) -> list[str]:
+    """The lines of a text, with their ends, as programs of C read them."""
+    return _LINE.findall(text)
+
+
 def words(line: str) -> list[str]:
     """The words of a line, without their quotes."""
     if '"' not in line:
-        return line.split()
+        return _PLAIN_WORD.findall(line)
     return [_QUOTED.sub(_unquoted, word) for word in _WORD.findall(line)]
 
 
@@ -109,7 +119,7 @@ def _options(line: Sequence[str]) -> Iterator[Option]:
         name = line[at]
         at += 1
         start = at
-        if name in _TEXTS and at < end:
+        if at < end and (name in _TEXTS or (name in _INTERFACES and line[at] != "!")):
             at += 1
         else:
             while at < end and not _begins_option(line, at):

@@ -28,6 +28,7 @@ from portgate.backends.iptables.emit import PROGRAMS
 from portgate.backends.iptables.live import programs
 from portgate.backends.iptables.names import CHAIN_PREFIX, SET_PREFIX, TABLES
 from portgate.backends.iptables.parse import parse
+from portgate.backends.iptables.parse_options import each_line
 from portgate.backends.iptables.transaction import restoring, transaction
 from portgate.core.capture import Artifact, Reading, Step
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -151,8 +152,8 @@ class IptablesSession:
     def _own_sets(self) -> Iterator[str]:
         ipset = programs.find("ipset")
         if ipset and f"\n{SET_PREFIX}" in "\n" + _said([ipset, "list", "-name"]):
-            lines = _HASHING.sub("", _said([ipset, "save"])).splitlines()
-            ours = [line for line in lines if line.split()[1].startswith(SET_PREFIX)]
+            lines = _HASHING.sub("", _said([ipset, "save"])).split("\n")
+            ours = [line for line in lines if line.partition(" ")[2].startswith(SET_PREFIX)]
             yield from (f"#ipset {line}\n" for line in sorted(ours, key=lambda line: (line.startswith("add "), line)))
 
     # -------------------------------------------------------------- changing
@@ -178,14 +179,14 @@ class IptablesSession:
         elif part.program in PROGRAMS.values():
             program = programs.find(f"{part.program}-{self.store}-restore")
             _told([str(program), "--noflush", "-w", LOCK_PATIENCE], part.text)
-        elif any(line.strip() and not line.startswith("#") for line in part.text.splitlines()):
+        elif any(line.strip() and not line.startswith("#") for line in each_line(part.text)):
             raise PortgateError(Diagnostic("PG533", f"a part for {part.program!r}, which is not known"))
 
 
 def _tables(listing: str) -> Iterator[str]:
     """The lines of the tables that matter."""
     table = ""
-    for line in listing.splitlines(keepends=True):
+    for line in each_line(listing):
         table = line[1:].strip() if line.startswith("*") else table
         if table in TABLES:
             yield line
@@ -196,7 +197,7 @@ def _change_sets(text: str) -> None:
     if ipset is None:
         remedy = "install it: `apt install ipset` on Debian and Ubuntu, `dnf install ipset` on Fedora"
         raise PortgateError(Diagnostic("PG533", "long lists need ipset, which is not here", remedy=remedy))
-    lines = text.splitlines(keepends=True)
+    lines = each_line(text)
     _told([ipset, "-exist", "restore"], "".join(line for line in lines if not line.startswith("destroy ")))
     for line in lines:
         if line.startswith("destroy "):
@@ -233,7 +234,7 @@ def _told(argv: list[str], text: str) -> None:
 
 def _quoted(complaint: str, text: str) -> str:
     """The line that a complaint is about."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     found = _LINE.search(complaint)
     return f": {lines[int(found[1]) - 1]}" if found and 0 < int(found[1]) <= len(lines) else ""
 

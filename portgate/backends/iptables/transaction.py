@@ -44,10 +44,10 @@ def restoring(own: Reading) -> Artifact:
 
 def _restoring(program: str, text: str) -> Iterator[str]:
     if program == "ipset":
-        yield from (f"#ipset {line}" for line in text.splitlines())
+        yield from (f"#ipset {line}" for line in text.split("\n") if line)
     elif program:
         yield f"#: {program}"
-        yield from (line for line in text.splitlines() if _OURS.match(line))
+        yield from (line for line in text.split("\n") if _OURS.match(line))
 
 
 _EMPTY = re.compile(r"^\*\w+\nCOMMIT\n", re.MULTILINE)
