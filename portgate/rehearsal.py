@@ -139,7 +139,7 @@ def staged(path: str, backend: str, today: date) -> Iterator[Stage]:
     with TemporaryDirectory(prefix="portgate-try-") as folder, Sandbox(world.links) as sandbox:
         state = str(Path(folder, "state"))
         used = sandbox.call(_apply, path, backend, today, state)
-        yield Stage(policy, used, world, sandbox, engine.understand(sandbox.call(host.capture)), state)
+        yield Stage(policy, used, world, sandbox, engine.understand(sandbox.call(host.capture_rules)), state)
 
 
 def _apply(path: str, backend: str, today: date, state: str) -> str:

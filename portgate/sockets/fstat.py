@@ -36,7 +36,7 @@ def parse(reading: Reading) -> Sockets:
         if _IS_IP.search(line) and not _CONNECTED.search(line):
             _add(rows, line.strip())
 
-    rows.each_line(reading, read)
+    rows.each_line(read)
     if not _IS_IP.search(reading.text):
         rows.missed("fstat about a socket of IP")
     return rows.sockets()

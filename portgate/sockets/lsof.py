@@ -34,7 +34,7 @@ def parse(reading: Reading) -> Sockets:
         if _IS_IP.search(line) and (row := _listening(line.strip())):
             _add(rows, row)
 
-    rows.each_line(reading, read)
+    rows.each_line(read)
     if rows and not rows.shows(UDP):
         told = "`lsof -iTCP -sTCP:LISTEN -iUDP` leaves it out"
         rows.notes.append(Diagnostic("PG442", f"{reading.source} lists no UDP at all; {told}", remedy=_REMEDY))

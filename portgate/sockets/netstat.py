@@ -51,7 +51,7 @@ def parse(reading: Reading) -> Sockets:
         if _IS_IP.match(line) and (row := _listening(line.rstrip())):
             _add(rows, row, linux)
 
-    rows.each_line(reading, read)
+    rows.each_line(read)
     if not (_HEADER.search(reading.text) or any(map(_IS_IP.match, reading.text.split("\n")))):
         rows.missed("netstat about a socket of IP")
     if _CONNECTED_ONLY.search(reading.text):

@@ -32,7 +32,7 @@ _REMEDY = "save the output of `pfiles /proc/*` as root"
 def parse(reading: Reading) -> Sockets:
     """All listeners that the output shows. Never fails."""
     gathered = _Gathered(Rows(reading, _REMEDY))
-    gathered.rows.each_line(reading, gathered.read)
+    gathered.rows.each_line(gathered.read)
     rows = gathered.rows
     if gathered.untyped:
         told = f"{reading.source} does not say which sockets are TCP and which UDP; they are taken for both"

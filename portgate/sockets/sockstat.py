@@ -44,7 +44,7 @@ def parse(reading: Reading) -> Sockets:
         if row is not None and row["foreign"] in _ANYBODY:
             _add(rows, row)
 
-    rows.each_line(reading, read)
+    rows.each_line(read)
     if rows and not rows.shows(UDP):
         told = f"{reading.source} lists no UDP at all; it may have been left out"
         rows.notes.append(Diagnostic("PG442", told, remedy=_REMEDY))

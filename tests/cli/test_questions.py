@@ -244,3 +244,13 @@ def test_of_many_lines_that_are_not_understood_a_few_are_shown(portgate: Portgat
     done = portgate("sockets", "--host", tmp_path / "h")
     assert done.err.count("warning[PG443]") == 5
     assert "times more" in done.err
+
+
+def test_a_risky_service_is_told_by_plan_and_found_by_audit(portgate: Portgate, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "ss").write_text('tcp LISTEN 0 5 0.0.0.0:6379 0.0.0.0:* users:(("redis",pid=9,fd=3))\n')
+    (tmp_path / "risky.yaml").write_text("portgate: 1\ninbound: {allow: [redis]}\n")
+    portgate("capture", f"--from=ss={tmp_path}/ss", f"--from=nft={place}/ruleset.nft", "-o", tmp_path / "h")
+    planned = portgate("plan", tmp_path / "risky.yaml", "--host", tmp_path / "h")
+    assert "PG234" in planned.err
+    for done in (planned, portgate("audit", "--host", tmp_path / "h")):
+        assert "PG611 redis on tcp 0.0.0.0:6379 can be reached from everywhere; redis: no authentication" in done.out

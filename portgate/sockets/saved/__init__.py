@@ -25,6 +25,7 @@ class Rows:
 
     def __init__(self, reading: Reading, remedy: str) -> None:
         self.source = reading.source
+        self._text = reading.text
         self._remedy = remedy
         self._holders: dict[Endpoint, dict[int, Process]] = {}
         self._strange: list[Diagnostic] = []
@@ -33,9 +34,9 @@ class Rows:
         self.notes: list[Diagnostic] = []
         """What the reader itself has to tell."""
 
-    def each_line(self, reading: Reading, read: Callable[[str], None]) -> None:
+    def each_line(self, read: Callable[[str], None]) -> None:
         """Calls `read` with every line, and with an empty one at the end; its ValueError says what is not understood."""
-        for number, line in enumerate([*reading.text.replace("\r", "").split("\n"), ""], 1):
+        for number, line in enumerate([*self._text.replace("\r", "").split("\n"), ""], 1):
             try:
                 if len(line) > _LONGEST:
                     raise ValueError("this line is longer than any row")
@@ -77,7 +78,7 @@ class Rows:
 
     def sockets(self) -> Sockets:
         settled = zip(assume_dual(self._holders), self._holders.values(), strict=True)
-        listeners = sorted((listener(one, held.values()) for one, held in settled), key=lambda one: one.sort_key)
+        listeners = sorted((_listener(one, held.values()) for one, held in settled), key=lambda one: one.sort_key)
         notes = (*few(self._strange, self.source, self._remedy), *self._assumed(), *self._unseen(), *self.notes)
         return Sockets(tuple(listeners), notes)
 
@@ -107,7 +108,7 @@ class Rows:
         return bool(self._holders)
 
 
-def listener(endpoint: Endpoint, holders: Iterable[Process]) -> Listener:
+def _listener(endpoint: Endpoint, holders: Iterable[Process]) -> Listener:
     protocol, family, address, port, dual, device = endpoint
     kind = "stream" if protocol in _STREAMS else "datagram"
     return Listener(kind, protocol, family, address, port, bool(dual), device, tuple(holders))
