@@ -42,6 +42,7 @@ _TRIED_FIRST = {
 }  # fmt: skip
 _SOURCE_PORT = 40000
 _DISCARD = 9
+_SOMEWHERE = "eth0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ Heard = Callable[[int, int], None]
 def probe(host: str, policy: Policy, today: date, terms: Terms, heard: Heard) -> tuple[Probed, ...]:
     """Every port that was asked, in order. Errors: PG430 when nobody can be asked there from here."""
     asked = [(way, packet) for way in ways(host, terms) for packet in _packets(policy, way, terms)]
-    decisions = decide(compiled(policy, today), [packet for _, packet in asked])
+    decisions = _decided(policy, [packet for _, packet in asked], today)
     questions = [_question(way, packet) for way, packet in asked]
     hoped = [one for one, said in zip(questions, decisions, strict=True) if said.answer.fate is Fate.ACCEPT]
     answers = _answers(questions, hoped, terms, heard)
@@ -132,6 +133,14 @@ def probe(host: str, policy: Policy, today: date, terms: Terms, heard: Heard) ->
         Probed(way, answers[question], said)
         for (way, _), question, said in zip(asked, questions, decisions, strict=True)
     )
+
+
+def _decided(policy: Policy, packets: Sequence[Packet], today: date) -> list[Decision]:
+    """What the policy says. Where it names no interface any will do, and an answer for one is found much quicker."""
+    named = any(peer.interfaces for grant in policy.arriving() for peer in grant.sources)
+    placed = packets if named else [replace(one, iif=one.iif or _SOMEWHERE) for one in packets]
+    decisions = decide(compiled(policy, today), placed)
+    return [replace(said, packet=one) for said, one in zip(decisions, packets, strict=True)]
 
 
 # ------------------------------------------------------------------ the way there
@@ -153,7 +162,7 @@ def ways(host: str, terms: Terms) -> tuple[Way, ...]:
 
 def _way(host: str, family: Family, told: str) -> Way:
     kind = _FAMILIES[family]
-    there = socket.getaddrinfo(host, _DISCARD, kind, socket.SOCK_DGRAM)[0][4]
+    there = socket.getaddrinfo(host.strip("[]"), _DISCARD, kind, socket.SOCK_DGRAM)[0][4]
     with socket.socket(kind, socket.SOCK_DGRAM) as asking:
         asking.connect(there)  # which sends nothing, and chooses a source
         source = str(asking.getsockname()[0])

@@ -179,6 +179,10 @@ def test_a_family_that_the_host_has_not_got_is_left_out() -> None:
         probing.ways("127.0.0.1", Terms(families=(Family.IPV6,)))
 
 
+def test_an_address_may_stand_in_brackets() -> None:
+    assert [one.address for one in probing.ways("[::1]", Terms())] == ["::1"]
+
+
 def test_wide_ranges_are_sampled_and_their_edges_always_asked(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("portgate: 1\ninbound: {allow: [1000-60000/tcp, 7/udp]}\n")
@@ -212,6 +216,15 @@ def test_what_an_answer_means(answer: Answer, rules: str, meaning: Meaning, tmp_
     packet = next(iter(probing._packets(policy, way, Terms(sample=1))))
     (said,) = decide(compiled(policy, TODAY), [packet])
     assert probing.Probed(way, answer, said).meaning is meaning
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in (ROOT / "policies").glob("*.yaml")))
+def test_an_interface_that_nobody_names_changes_no_answer(name: str) -> None:
+    policy = engine.load(str(ROOT / "policies" / name), TODAY).policy
+    way = probing.Way(Family.IPV4, "192.0.2.1", "198.51.100.7")
+    packets = list(probing._packets(policy, way, Terms(sample=10)))
+    quick = [one.answer.fate for one in probing._decided(policy, packets, TODAY)]
+    assert quick == [one.answer.fate for one in decide(compiled(policy, TODAY), packets)]
 
 
 def test_bad_options_are_refused(policy: Path) -> None:
