@@ -5,22 +5,19 @@ Theory
     the policy's rules. If the second can't be loaded, the first stays: closed, yet reachable. Which programs load a text is for
     its backend to say; each gets a file. What is opened for a time is added behind them, for as long as it has left by the
     clock of the machine.
-
-Facts
-    What must be there before a network is goes before network-pre.target and wants it (systemd.special(7)). The services
-    of the distributions, nftables.service and its like, begin with `flush ruleset`, so ours comes after them.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from portgate import backends
-from portgate.apply import history
+from portgate.apply import history, services
 from portgate.apply.history import Generation
 from portgate.apply.record import Kept
 from portgate.apply.state import State
@@ -28,46 +25,6 @@ from portgate.core.capture import Step
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 RULES, CLOSED, OPENED = "boot", "closed", "opened.sh"
-_UNIT = """\
-# Made by portgate; `portgate apply` writes it anew.
-[Unit]
-Description=Firewall rules of portgate
-DefaultDependencies=no
-RequiresMountsFor={directory}
-After=nftables.service netfilter-persistent.service firewalld.service
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-Environment=TZ=UTC
-{commands}
-ExecStart=-/bin/sh {directory}/{opened}
-
-[Install]
-WantedBy=sysinit.target
-"""
-_OPENRC = """\
-#!/sbin/openrc-run
-# Made by portgate; `portgate apply` writes it anew.
-description="Firewall rules of portgate"
-
-depend() {{
-    need localmount
-    after nftables iptables
-    before net
-}}
-
-start() {{
-    ebegin "Loading the rules of portgate"
-    {commands}
-    eend $? && /bin/sh {directory}/{opened}
-}}
-"""
-
-
 _OPENING = """\
 # Made by portgate: what was opened for a time is opened again, for as long as it has left.
 now=$(date +%s)
@@ -86,7 +43,9 @@ def root() -> Path | None:
 
 
 def in_machine() -> bool:
-    """Whether this network namespace is that of the first process."""
+    """Whether this network namespace is that of the first process; always where there are none."""
+    if not sys.platform.startswith("linux"):
+        return True
     try:
         return Path("/proc/1/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
     except OSError:
@@ -102,13 +61,17 @@ def install(state: State, generation: Generation, openings: Sequence[Kept], top:
             state.write(name, step.text.encode(errors="surrogateescape"))
         for name in {*_written(state)} - {name for name, _ in steps}:
             state.remove(name)
-        services = _install_services(state.path.resolve(), steps, top)
+        directory = state.path.resolve()
+        commands = [_command(directory, name, step) for name, step in steps]
+        rules = directory / steps[-1][0]
+        started = services.install(top, commands, directory / OPENED, rules)
     except OSError as error:
         return (Diagnostic("PG550", f"{error.filename or top}: {error.strerror}"),)
     except PortgateError as error:
         return (Diagnostic("PG550", "; ".join(one.detail for one in error.diagnostics)),)
-    if not services:
-        return (Diagnostic("PG550", f"neither systemd nor OpenRC was found below {top}"),)
+    if not started:
+        detail = f"no system of starting services that portgate knows was found below {top}"
+        return (Diagnostic("PG550", detail, remedy=services.remedy(top, rules)),)
     return ()
 
 
@@ -134,43 +97,8 @@ def _steps(generation: Generation) -> list[tuple[str, Step]]:
     return [(f"{name}.{step.suffix}", step) for name, steps in ((CLOSED, closing), (RULES, opening)) for step in steps]
 
 
-def _install_services(directory: Path, steps: Sequence[tuple[str, Step]], top: Path) -> int:
-    """**Shape** how many systems of starting services the machine has."""
-    commands = [" ".join((_program(step.argv[0]), *step.argv[1:], f"{directory}/{name}")) for name, step in steps]
-    names = {"directory": directory, "opened": OPENED}
-    units, scripts, found = top / "etc/systemd/system", top / "etc/init.d", 0
-    if units.is_dir():
-        starts = "\n".join(f"ExecStart={command}" for command in commands)
-        _write(units / "portgate.service", _UNIT.format(**names, commands=starts), 0o644)
-        _link(units / "sysinit.target.wants" / "portgate.service", "../portgate.service")
-        found += 1
-    if scripts.is_dir() and (top / "sbin/openrc-run").exists():
-        chain = " && ".join(f"TZ=UTC {command}" for command in commands)
-        _write(scripts / "portgate", _OPENRC.format(**names, commands=chain), 0o755)
-        _link(top / "etc/runlevels/boot/portgate", "/etc/init.d/portgate")
-        found += 1
-    return found
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Whole or not at all; not again where it is there already."""
-    if path.is_file() and not path.is_symlink() and path.read_text(errors="replace") == text:
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)
-    beside.replace(path)
-
-
-def _link(path: Path, target: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    if not path.is_symlink():
-        path.symlink_to(target)
+def _command(directory: Path, name: str, step: Step) -> str:
+    return " ".join((_program(step.argv[0]), *step.argv[1:], f"{directory}/{name}"))
 
 
 # ------------------------------------------------------------------ status
@@ -181,17 +109,9 @@ def told(state: State) -> str:
     top = root()
     if top is None:
         return "nothing: this network namespace is not the machine's"
-    enabled = [
-        path
-        for path in (
-            top / "etc/systemd/system/sysinit.target.wants/portgate.service",
-            top / "etc/runlevels/boot/portgate",
-        )
-        if path.is_symlink() and (path.parent / path.readlink()).exists()
-    ]
-    if not enabled or not _written(state):
-        return "nothing of portgate's"
-    return f"{_whose(state)}, by {enabled[0].name}"
+    written = _written(state)
+    by = services.enabled(top, state.path.resolve() / written[0]) if written else None
+    return "nothing of portgate's" if by is None else f"{_whose(state)}, by {by}"
 
 
 def _written(state: State) -> list[str]:
