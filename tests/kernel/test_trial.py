@@ -95,7 +95,7 @@ def machine(sandbox: Sandbox, tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_nobody_confirms_and_the_old_rules_are_back_to_the_byte(machine: Machine) -> None:
-    done = machine.portgate("apply", machine.policy("new"), "--yes", "--confirm", "1")
+    done = machine.portgate("apply", machine.policy("new"), "--yes", "--confirm", "4")
     assert (done.returncode, machine.rules() != machine.old) == (0, True)
     assert "portgate confirm" in done.stdout
     machine.wait_for_old_rules()
