@@ -246,6 +246,12 @@ def test_antispoof_is_about_the_network_of_an_interface_anywhere_else() -> None:
     assert [str(one.answer.fate) for one in decide(read(text), (stranger,), Host(own))] == ["accept"]
 
 
+def test_antispoof_for_loopback_is_no_doubt() -> None:
+    text = "block in\nantispoof quick for { lo0 }\npass in proto tcp to port 22\n"
+    assert fate(text, SSH, packet("127.0.0.1", port=22), packet("::1", port=22)) == ["accept", "drop", "drop"]
+    assert fate("pass in\nblock in from (lo0:network)\n", SSH, packet("127.9.9.9", port=22)) == ["accept", "drop"]
+
+
 def test_addresses_of_an_interface_are_some_of_the_hosts_own() -> None:
     text = "block in\npass in proto tcp from any to (em0) port 22\npass in from (em0) to any\n"
     answer = decide(read(text), (SSH, HTTP), Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),)))

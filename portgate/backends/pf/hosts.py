@@ -15,6 +15,7 @@ from portgate.backends.pf.words import (
     PROTOCOL_NUMBERS,
     SERVICE_PORTS,
 )
+from portgate.core.addresses import LOOPBACKS
 from portgate.core.net import (
     ICMP,
     ICMPV6,
@@ -152,6 +153,8 @@ def _of_interface(name: str, side: Side) -> Match:
     name = _COUNTED.sub("", name)
     if name == "self":
         return _own(side)
+    if name in ("lo:network", f"{LOOPBACK}:network"):
+        return either([Test(side[family], LOOPBACKS[family]) for family in Family])
     network = any(one in name for one in (":network", ":broadcast", ":peer", "/"))
     return _unknown(f"({name})", side) if network else both(_own(side), _unknown(f"({name})", side))
 
@@ -159,10 +162,11 @@ def _of_interface(name: str, side: Side) -> Match:
 _COUNTED = re.compile(r":(\*|[1-9][0-9]*)$")  # how many addresses there are, in `pfctl -vsr`
 
 
-def spoofed(name: str, side: Side, iif: Field) -> tuple[Match, Match]:
-    """What `antispoof` is about: the network of an interface anywhere else, and its own addresses."""
-    anywhere_else = Not(interface_match(name.partition(":")[0], iif))
-    return both(anywhere_else, _of_interface(f"{name}:network", side)), _of_interface(name, side)
+def spoofed(name: str, side: Side, iif: Field) -> tuple[Match, ...]:
+    """What `antispoof` is about: the network of an interface anywhere else, and its own addresses but for loopback's."""
+    interface_name = name.partition(":")[0]
+    elsewhere = both(Not(interface_match(interface_name, iif)), _of_interface(f"{name}:network", side))
+    return (elsewhere,) if interface_name in ("lo", LOOPBACK) else (elsewhere, _of_interface(name, side))
 
 
 def table_match(name: str, side: Side, tables: Tables) -> Match:
