@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import portgate as portgate_package
-from portgate import rehearsal
+from portgate import backends, rehearsal
 from portgate.core.diagnostics import PortgateError
 from portgate.core.net import TCP, Family
 from portgate.rehearsal import Met, Rehearsal, Stage
@@ -78,6 +78,17 @@ def test_a_forwarded_port_leads_to_the_machine_behind() -> None:
     assert done.disagreements == ()
     assert met(done, "tunnel")[Family.IPV4, 2222] is Answer.OPEN
     assert met(done, "anybody else")[Family.IPV4, 2222] is Answer.FILTERED
+
+
+@pytest.mark.parametrize("backend", [one for one in backends.names() if one not in ("pf", "ipfw")])
+def test_every_backend_of_linux_can_be_tried(backend: str, tmp_path: Path) -> None:
+    if reason := backends.get(backend).available():
+        pytest.skip(reason)
+    path = tmp_path / "p.yaml"
+    path.write_text(policies.policy(Random(11)))
+    for one in (path, ROOT / "policies" / "wireguard-gateway.yaml"):
+        done = rehearsal.rehearse(str(one), backend, TODAY)
+        assert (done.backend, done.disagreements) == (backend, ())
 
 
 def test_a_default_of_reject_answers(tmp_path: Path) -> None:
