@@ -191,7 +191,7 @@ def test_nothing_is_left_behind_after(ending: str) -> None:
     assert len(children) == 2
     if number is not None:
         process.send_signal(number)
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
     assert _eventually(lambda: not any(Path("/proc", child).exists() for child in children))
 

@@ -154,7 +154,7 @@ def test_killed_at_any_moment_the_host_has_the_old_rules_or_the_new_ones(
     seen = set()
     for moment in range(9):
         process = machine.start("apply", machine.policy("new"), "--yes", "--confirm", "0")
-        time.sleep(0.1 + moment * 0.04)
+        time.sleep(moment * 0.05)
         process.send_signal(blow)
         process.wait(PATIENCE)
         assert machine.rules() in whole
