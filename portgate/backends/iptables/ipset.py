@@ -28,7 +28,19 @@ from portgate.backends.iptables.parse_values import (
 from portgate.core.boxes import disjoint
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.net import SCTP, TCP, UDP, UDPLITE, Family, Interval, Intervals, subtract, union
+from portgate.core.net import (
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+    Family,
+    Interval,
+    Intervals,
+    ipv4_prefix,
+    ipv6_prefix,
+    subtract,
+    union,
+)
 from portgate.core.ruleset import All, Any, Box, Field, Lookup, Match, NamedSet, Opaque, Test
 
 _PORT_PROTOCOLS = frozenset({TCP, UDP, SCTP, UDPLITE})
@@ -56,12 +68,13 @@ def _entry(text: str, options: Sequence[str]) -> Entry:
 
 @dataclass(slots=True)
 class Set:
-    """A set as created, with its members."""
+    """A set as created, with its members; `made` is what was made of them, for several rules may ask."""
 
     name: str
     kind: str
     options: tuple[str, ...]
     entries: list[Entry] = field(default_factory=list)
+    made: NamedSet | None = None
 
     @property
     def family(self) -> Family:
@@ -166,8 +179,14 @@ def _fields(dimensions: Sequence[str], directions: Sequence[str], family: Family
 # ------------------------------------------------------------------ members
 
 
-def named_set(named: Set, changing: bool = False) -> NamedSet:
-    """The set as disjoint boxes. `changing`: rules add members. Errors: NotUnderstoodError."""
+def named_set(named: Set) -> NamedSet:
+    """The set as disjoint boxes. Errors: NotUnderstoodError."""
+    if named.made is None:
+        named.made = _made(named)
+    return named.made
+
+
+def _made(named: Set) -> NamedSet:
     unknown = {"bitmask", "markmask"} & set(named.options)
     if unknown:
         raise NotUnderstoodError(f"its option {min(unknown)}")
@@ -180,7 +199,7 @@ def named_set(named: Set, changing: bool = False) -> NamedSet:
             raise NotUnderstoodError("exceptions in more than one dimension")
         boxes = [(box, "") for box in _without_exceptions(rows, _column(dimensions, "net"))]
     elements = disjoint(boxes)
-    return NamedSet(named.name, fields, elements, changing, timed="timeout" in named.options)
+    return NamedSet(named.name, fields, elements, timed="timeout" in named.options)
 
 
 def _column(dimensions: Sequence[str], wanted: str) -> int:
@@ -233,4 +252,9 @@ def _port(text: str, *, alone: bool) -> list[Interval]:
 
 def _addresses(text: str, named: Set) -> Interval:
     mask = named.option("netmask")
+    if mask is None:
+        try:
+            return (ipv4_prefix if named.family is Family.IPV4 else ipv6_prefix)(text)
+        except (OSError, ValueError, KeyError):
+            pass  # not of the commonest forms
     return address_range(named.family, f"{text}/{mask}" if mask and "/" not in text and "-" not in text else text)

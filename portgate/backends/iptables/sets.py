@@ -134,15 +134,14 @@ class _Maker:
                 yield from merged(replace(row, comment=self.comment) for row in some)
 
     def of_addresses(self, rows: Sequence[Row], column: Field) -> Iterator[Row]:
-        lists = _grouped(rows, lambda row: (row.without(column), row.ports))
-        together = [row for _, some in lists for row in some if len(lists) > _FEW_LISTS and _fits(row)]
+        many = len(_grouped(rows, lambda row: (row.without(column), row.ports))) > _FEW_LISTS
+        together = [row for row in rows if many and _fits(row)]
+        apart = [row for row in rows if not (many and _fits(row))]
         for tests, some in _grouped(together, lambda row: row.without(column, Field.PROTOCOL)):
             fields = (column, Field.PROTOCOL, Field.DPORT)
             own = (SRC[self.family], Field.PROTOCOL, Field.SPORT)
             yield self._looking_up(tests, (), fields, own, self._members(some, column))
-        for (tests, ports), some in _grouped(
-            [row for row in rows if row not in together], lambda row: (row.without(column), row.ports)
-        ):
+        for (tests, ports), some in _grouped(apart, lambda row: (row.without(column), row.ports)):
             if len(some) == 1:
                 yield from some
                 continue
