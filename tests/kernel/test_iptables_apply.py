@@ -172,3 +172,27 @@ def test_what_is_compiled_is_what_the_programs_take(machine: Machine) -> None:
         machine.sandbox.run([f"{program}-{machine.store}-restore", "--noflush"], text)
     assert machine.reaches("eth0", 80) == "open"
     assert machine.reaches("eth0", 22) == "filtered"
+
+
+def test_a_table_that_iptables_cannot_show_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    machine = Machine(sandbox, tmp_path, "nft")
+    machine.clear()
+    sandbox.run(["iptables-nft", "-A", "INPUT", "-p", "tcp", "--dport", "25", "-j", "DROP"])
+    sandbox.run(["nft", "add rule ip filter INPUT ct count over 3 drop"])
+    before = sandbox.run(["nft", "list", "ruleset"]).stdout
+    done = machine.portgate("apply", machine.policy("web"), "--backend", "iptables", "--yes")
+    assert (done.returncode, "PG464" in done.stderr) == (3, True), done.stderr
+    assert sandbox.run(["nft", "list", "ruleset"]).stdout == before
+    machine.clear()
+
+
+def test_management_from_many_networks_can_start_the_machine(machine: Machine) -> None:
+    """They are a set, which the rules of the policy do not need any more."""
+    listed = ", ".join(f"10.{one}.0.0/24" for one in range(100))
+    (machine.scratch / "web.yaml").write_text(WEB.replace("{from: 192.0.2.0/24}", f"{{from: [{listed}]}}"))
+    machine.apply("web")
+    applied = machine.rules()
+    assert start_anew(machine) == {0}
+    assert machine.rules() == applied
+    assert "nothing changed" not in machine.apply("mail")
+    assert machine.sandbox.run(["ipset", "list", "-name"]).stdout == ""

@@ -67,7 +67,9 @@ def starting(closed: str, text: str, store: str = "") -> tuple[tuple[Step, ...],
 def _steps(text: str, store: str) -> Iterator[Step]:
     for index, (program, part) in enumerate(parts(text)):
         if program == "ipset":
-            yield Step(("ipset", "-exist", "restore", "-file"), f"{index}.ipset", part)
+            making = "".join(line for line in each_line(part) if not _is_destruction(line))
+            if making:  # what is in use for a moment longer shall not end the start
+                yield Step(("ipset", "-exist", "restore", "-file"), f"{index}.ipset", making)
         elif program:
             yield Step((f"{program}-{store}-restore", "--noflush", "-w", LOCK_PATIENCE), f"{index}.{program}", part)
 
@@ -202,10 +204,13 @@ def _change_sets(text: str) -> None:
         remedy = "install it: `apt install ipset` on Debian and Ubuntu, `dnf install ipset` on Fedora"
         raise PortgateError(Diagnostic("PG533", "long lists need ipset, which is not here", remedy=remedy))
     lines = each_line(text)
-    _told([ipset, "-exist", "restore"], "".join(line for line in lines if not line.startswith("destroy ")))
-    for line in lines:
-        if line.startswith("destroy "):
-            _destroy([ipset, *line.split()])
+    _told([ipset, "-exist", "restore"], "".join(line for line in lines if not _is_destruction(line)))
+    for line in filter(_is_destruction, lines):
+        _destroy([ipset, *line.split()])
+
+
+def _is_destruction(line: str) -> bool:
+    return line.startswith("destroy ")
 
 
 def _destroy(argv: list[str]) -> None:
