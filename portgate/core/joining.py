@@ -22,10 +22,12 @@ def joined(readings: Iterable[Ruleset]) -> Ruleset:
     """One ruleset of them all. Tables that were read in two ways count once."""
     containers = [container for reading in readings for container in reading.containers]
     hearsay = {one.name: one for one in containers if one.hearsay}
-    direct = {one.name for one in containers if not one.hearsay}
+    direct = {one.name: one for one in containers if not one.hearsay}
     inside = {one.inside: {chain.name for chain in one.chains} for one in containers if one.inside}
     counting = (
-        one if one.hearsay else _completed(_without(one, inside.get(one.name, set())), hearsay.get(one.name))
+        _corrected(one, direct.get(one.inside))
+        if one.hearsay
+        else _completed(_without(one, inside.get(one.name, set())), hearsay.get(one.name))
         for one in containers
         if not (one.hearsay and one.name in direct)
     )
@@ -47,6 +49,24 @@ def _without(container: Container, chains: set[str]) -> Container:
         if chain.name not in chains
     )
     return replace(container, chains=tuple(kept))
+
+
+def _corrected(container: Container, table: Container | None) -> Container:
+    """Chains of ours that stand in another table, with what was put between our rules as that table's own language has it."""
+    if table is None:
+        return container
+    return replace(container, chains=tuple(_corrected_chain(one, table.chain(one.name)) for one in container.chains))
+
+
+def _corrected_chain(chain: Chain, other: Chain | None) -> Chain:
+    """Every rule of ours has a comment."""
+    ours, theirs = _as_listed(chain.rules), _as_listed(other.rules if other else ())
+    if len(ours) != len(theirs):
+        return chain  # it has changed between the two readings
+    chosen = (
+        our if our[0].comment or their[0].origin.partial else their for our, their in zip(ours, theirs, strict=True)
+    )
+    return replace(chain, rules=tuple(rule for rules in chosen for rule in rules))
 
 
 def _completed(container: Container, other: Container | None) -> Container:

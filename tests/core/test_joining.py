@@ -7,7 +7,20 @@ import json
 from portgate.backends import get, reader
 from portgate.core.capture import Reading
 from portgate.core.joining import joined
-from portgate.core.ruleset import Container, Drop, Field, Rule, Ruleset, Test
+from portgate.core.ruleset import (
+    ALWAYS,
+    Accept,
+    Chain,
+    Container,
+    Drop,
+    Field,
+    Jump,
+    Opaque,
+    Origin,
+    Rule,
+    Ruleset,
+    Test,
+)
 
 COMMENT = {"xt": {"type": "match", "name": "comment"}}
 NATIVE = {
@@ -71,3 +84,33 @@ def test_legacy_tables_stand_beside_those_of_nft_and_are_older() -> None:
 def test_a_listing_of_iptables_alone_counts() -> None:
     told = iptables("-j DROP")
     assert joined([told]) == told
+
+
+def test_what_was_put_between_rules_of_ours_is_as_nft_tells_it() -> None:
+    ours = Container(
+        "ip portgate filter",
+        chains=(
+            Chain(
+                "PORTGATE-INPUT",
+                (
+                    Rule(ALWAYS, Drop(), origin=Origin(line=1)),
+                    Rule(ALWAYS, Accept(), comment="ssh", origin=Origin(line=2)),
+                ),
+            ),
+        ),
+        owned=True,
+        hearsay=True,
+        inside="ip filter",
+    )
+    told = Rule(Opaque("@banned", "the set banned"), Drop())
+    jump = Rule(ALWAYS, Jump("PORTGATE-INPUT"))
+    table = Container(
+        "ip filter",
+        chains=(
+            Chain("INPUT", (jump,)),
+            Chain("PORTGATE-INPUT", (told, Rule(ALWAYS, Accept(), origin=Origin("", 2, 2, partial=True)))),
+        ),
+    )
+    mine, other = joined([Ruleset((ours,)), Ruleset((table,))]).containers
+    assert {chain.name: chain.rules for chain in other.chains} == {"INPUT": ()}
+    assert mine.chains[0].rules == (told, Rule(ALWAYS, Accept(), comment="ssh"))

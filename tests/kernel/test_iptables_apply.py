@@ -196,3 +196,18 @@ def test_management_from_many_networks_can_start_the_machine(machine: Machine) -
     assert machine.rules() == applied
     assert "nothing changed" not in machine.apply("mail")
     assert machine.sandbox.run(["ipset", "list", "-name"]).stdout == ""
+
+
+def test_a_native_rule_in_a_chain_of_ours_is_seen_as_it_is(sandbox: Sandbox, tmp_path: Path) -> None:
+    """iptables lists it as one that drops everything."""
+    machine = Machine(sandbox, tmp_path, "nft")
+    machine.apply("web")
+    sandbox.run(["nft", "add set ip filter banned { type ipv4_addr; elements = { 203.0.113.77 }; }"])
+    sandbox.run(["nft", "insert rule ip filter PORTGATE-INPUT ip saddr @banned counter drop"])
+    assert any(line.endswith("PORTGATE-INPUT -j DROP") for line in machine.rules())
+    asked = machine.portgate("trace", "tcp", "198.51.100.7", "80", "--iif", "eth0", "--to", "192.0.2.1").stdout
+    assert "the set banned" in asked
+    assert machine.portgate("plan", machine.policy("web")).returncode == 1
+    machine.apply("web")
+    assert machine.portgate("verify", machine.policy("web")).returncode == 0
+    machine.clear()
