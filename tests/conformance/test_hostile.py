@@ -65,7 +65,7 @@ def written(writer: Writer, wanted: Policy) -> str | None:
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=str)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(word=WORDS)
 def test_words_of_others_change_neither_the_shape_nor_the_meaning(writer: Writer, word: str) -> None:
     plain, found = written(writer, policy("word")), written(writer, policy(word))
@@ -78,7 +78,7 @@ def test_words_of_others_change_neither_the_shape_nor_the_meaning(writer: Writer
 
 
 @pytest.mark.parametrize("writer", WRITERS, ids=str)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(interface=INTERFACES)
 def test_the_name_of_an_interface_is_written_so_that_it_is_read_back_or_refused(writer: Writer, interface: str) -> None:
     try:
@@ -121,7 +121,7 @@ def loaded(place: str, word: str) -> language.Loaded:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(word=WORDS)
 def test_a_policy_with_hostile_words_is_refused_in_the_clear_or_written_as_a_plain_one(place: str, word: str) -> None:
     found, plain = loaded(place, word), loaded(place, "em0" if place == "interface" else "word")

@@ -1,6 +1,6 @@
 """One policy means the same in every language, or is refused at the lines that a language can't say.
 
-PORTGATE_POLICIES (60) says how many random policies each is tried with; 2000 take some minutes.
+PORTGATE_POLICIES (30) says how many random policies each is tried with; 2000 take some minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.compile.worlds import TODAY, policy, sayable
 from tests.conformance.writers import WRITERS, Writer
 from tests.generate.policies import policy as file
 
-COUNT = int(os.environ.get("PORTGATE_POLICIES", "60"))
+COUNT = int(os.environ.get("PORTGATE_POLICIES", "30"))
 POLICIES = Path(__file__).parents[2] / "policies"
 PROVIDED = sorted(path.name for path in POLICIES.glob("*.yaml"))
 
