@@ -107,7 +107,6 @@ def _latest(opened: State) -> Generation | None:
 
 def _drift(generation: Generation | None, seen: Seen, backend: Backend, *, whole: bool) -> Drift | None:
     """With `whole` also what others do. Rules of another backend than that of the generation are not compared."""
-    from portgate.apply import writers
     from portgate.core.drift import Drift, of_ours, of_theirs
     from portgate.core.openings import timeless
 
@@ -117,7 +116,13 @@ def _drift(generation: Generation | None, seen: Seen, backend: Backend, *, whole
     repair = backend.transaction(timeless(seen.rules), confirmed)
     ours = of_ours(seen.rules, confirmed, backend.words, repair)
     theirs = of_theirs(seen.rules, confirmed, seen.host) if whole else ()
-    return Drift(generation.revision, generation.policy, ours, writers.since(generation.time) if ours else (), theirs)
+    return Drift(generation.revision, generation.policy, ours, _writers(generation) if ours else (), theirs)
+
+
+def _writers(generation: Generation) -> tuple[str, ...]:
+    from portgate.apply import writers
+
+    return writers.since(generation.time)
 
 
 def _rules_of(generation: Generation) -> Ruleset:

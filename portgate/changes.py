@@ -216,10 +216,12 @@ def _for_restart(desired: Ruleset) -> tuple[Kept, ...]:
 
 def _sessions_here() -> list[sessions.Session]:
     """The SSH session of the caller, and all others of the same server; none where the caller's does not end at this host."""
+    found = sessions_in(host.capture_sessions())
+    if not found:
+        return []
     from portgate.core.lockout import ending_at
 
-    found = sessions_in(host.capture_sessions())
-    here = ending_at(place_of(host.capture_facts())[0], found) if found else []
+    here = ending_at(place_of(host.capture_facts())[0], found)
     return here if here and here[0] == found[0] else []
 
 

@@ -31,6 +31,8 @@ class Family(IntEnum):
     IPV4 = 4
     IPV6 = 6
 
+    __hash__ = int.__hash__  # that of an Enum is written in Python, and families are keys everywhere
+
     @property
     def bits(self) -> int:
         return 32 if self is Family.IPV4 else 128
@@ -204,8 +206,9 @@ _HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
 
 def format_address(family: Family, value: int) -> str:
     """As the standard library writes it; RFC 5952 for IPv6."""
-    kind = AF_INET if family is Family.IPV4 else AF_INET6
-    return inet_ntop(kind, value.to_bytes(family.bits // 8, "big"))
+    if family is Family.IPV4:
+        return inet_ntop(AF_INET, value.to_bytes(4, "big"))
+    return inet_ntop(AF_INET6, value.to_bytes(16, "big"))
 
 
 def prefixes(family: Family, interval: Interval) -> Iterator[tuple[int, int]]:

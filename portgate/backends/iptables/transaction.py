@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from portgate.backends.iptables import HEADER
 from portgate.backends.iptables.bundle import CHANGE, parts
@@ -24,6 +23,7 @@ from portgate.backends.iptables.names import CHAIN_PREFIX, IP, TABLES, is_ours, 
 from portgate.backends.iptables.own import is_jump_to_us
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import Family
 from portgate.core.ruleset import Chain, Container, NamedSet, Rule, Ruleset
 
