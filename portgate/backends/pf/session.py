@@ -7,7 +7,7 @@ Facts
     `pfctl -a NAME -f -` replaces an anchor as a whole, or leaves it when there is an error. `-a '*' -sr` prints the
     rules of all anchors in their places. Rules in an anchor do nothing unless the main rules call it. FreeBSD and macOS
     keep translations apart, `-sn`. FreeBSD prints ports by their names unless `-P` is given; OpenBSD does with `-P`;
-    macOS always does, and has no such option (manual pages of OpenBSD 7.6, FreeBSD 12.1 and 14, macOS 10.9 to 14).
+    macOS always does, and has no such option (manual pages of OpenBSD 7.6, FreeBSD 12.1 and of 2025, macOS 10.9 and later).
 """
 
 from __future__ import annotations
