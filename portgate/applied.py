@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from portgate.apply.history import Generation
     from portgate.apply.journal import Entry
     from portgate.apply.record import Record
-    from portgate.apply.state import State
     from portgate.core.diagnostics import Diagnostic
     from portgate.core.drift import Drift
     from portgate.core.openings import Opening
@@ -60,7 +59,6 @@ def status(backend_name: str = "auto") -> Status:
         latest = record.last(opened) if opened else None
         undone = finish.undone(opened) if opened else None
         starts = boot.told(opened) if opened else ""
-        generation = _latest(opened) if opened and not waiting else None
     session = backend.session()
     untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
     if latest is not None and untouched and not latest.openings:
@@ -71,7 +69,8 @@ def status(backend_name: str = "auto") -> Status:
 
     seen = understand(host.capture_rules()).by(backend)
     loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
-    found = _drift(generation, seen, backend, whole=True) if loaded and not untouched else None
+    asked = loaded and not untouched and not waiting
+    found = _drift(seen, backend, whole=True) if asked else None
     return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
 
 
@@ -95,21 +94,16 @@ def drift(seen: Seen, backend: Backend) -> Drift | None:
 
     seen = seen.by(backend)
     with state.found(state.state_path()) as opened:
-        generation = _latest(opened) if opened and journal.current(opened) is None else None
-    return _drift(generation, seen, backend, whole=False) if seen.rules.owned().containers else None
+        on_trial = opened is not None and journal.current(opened) is not None
+    return _drift(seen, backend, whole=False) if seen.rules.owned().containers and not on_trial else None
 
 
-def _latest(opened: State) -> Generation | None:
-    from portgate.apply import history as kept
-
-    return next(kept.generations(opened), None)
-
-
-def _drift(generation: Generation | None, seen: Seen, backend: Backend, *, whole: bool) -> Drift | None:
+def _drift(seen: Seen, backend: Backend, *, whole: bool) -> Drift | None:
     """With `whole` also what others do. Rules of another backend than that of the generation are not compared."""
     from portgate.core.drift import Drift, of_ours, of_theirs
     from portgate.core.openings import timeless
 
+    generation = _latest()
     if generation is None or generation.backend != backend.name:
         return None
     confirmed = _rules_of(generation)
@@ -123,6 +117,14 @@ def _writers(generation: Generation) -> tuple[str, ...]:
     from portgate.apply import writers
 
     return writers.since(generation.time)
+
+
+def _latest() -> Generation | None:
+    from portgate.apply import history as kept
+    from portgate.apply import state
+
+    with state.found(state.state_path()) as opened:
+        return next(kept.generations(opened), None) if opened else None
 
 
 def _rules_of(generation: Generation) -> Ruleset:

@@ -72,7 +72,8 @@ class Ported:
 
 def planned(asked: Asked, backend_name: str, today: date) -> Planned:
     """What it would change; nothing is written."""
-    backend, seen = backend_here(backend_name), see()
+    backend = backend_here(backend_name)
+    seen = see().by(backend)
     way = _way(asked, backend, seen, today)
     return plan(seen, way.file, backend, today, way.timed)
 
@@ -92,7 +93,7 @@ def carry_out(
         backend = backend_here(backend_name)
         told = finish.require_free(opened)
         opened.require_room()
-        way = _way(asked, backend, see(), today)
+        way = _way(asked, backend, see().by(backend), today)
         terms = replace(terms, message=terms.message or _message(asked))
         change = Change(way.timed, _written(way.path, way.before, way.after))
         done = changes.transact(way.file, backend, backend.session(), opened, today, consent, terms, change)
