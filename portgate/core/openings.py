@@ -30,7 +30,7 @@ Region = tuple[tuple[Field, ...], Box]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A port that is open for some more seconds. `source` None is everybody; `name` is that of who asked for it."""
+    """A port that is open for some more seconds. `source` None is everybody; `name` tells what was asked for, as ids of grants do."""
 
     protocol: int
     ports: Interval
