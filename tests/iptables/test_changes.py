@@ -122,6 +122,27 @@ def test_a_set_that_an_apply_left_behind_is_destroyed() -> None:
     assert change(read(text), rules(port(80))) == ["#ipset destroy pg_left_00000000.b"]
 
 
+def test_a_set_in_use_is_never_emptied_even_where_its_rules_are_not_in_their_place() -> None:
+    text = BACKEND.emit(rules(listed(*range(100)))).text.replace("-I INPUT", "-A INPUT -j ACCEPT\n-A INPUT")
+    assert not read(text).owned().containers
+    assert [line for line in commands(change(read(text), rules(listed(*range(100))))) if line.startswith("flush")] == []
+    lines = change(read(text), rules(listed(*range(1, 101))))
+    assert [line[-2:] for line in commands(lines) if line.startswith("flush")] == [".b"]
+
+
+def test_rules_of_ours_in_the_legacy_store_are_those_that_are_changed() -> None:
+    wanted, other = rules(port(80)), rules(port(81))
+    legacy = tuple(
+        Reading(f"{program}-legacy-save", BACKEND.emit(wanted, program).text, "legacy")
+        for program in ("iptables", "ip6tables")
+    )
+    nft = tuple(
+        Reading(f"{program}-save", BACKEND.emit(other, program).text, "nft") for program in ("iptables", "ip6tables")
+    )
+    assert BACKEND.transaction(BACKEND.parse((*legacy, *nft)), wanted) is None
+    assert BACKEND.transaction(BACKEND.parse((*nft, *legacy)), other) is not None
+
+
 # ------------------------------------------------------------------ edits by others
 
 

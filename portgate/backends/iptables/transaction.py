@@ -19,8 +19,8 @@ from portgate.backends.iptables import HEADER
 from portgate.backends.iptables.bundle import CHANGE, parts
 from portgate.backends.iptables.emit import PROGRAMS, Names, NotOursError, jump, rule_text, set_lines
 from portgate.backends.iptables.lower import lower
-from portgate.backends.iptables.names import CHAIN_PREFIX, IP, TABLES, is_ours, set_names
-from portgate.backends.iptables.own import is_jump_to_us
+from portgate.backends.iptables.names import CHAIN_PREFIX, IP, TABLES, base_of, is_ours, set_names
+from portgate.backends.iptables.own import is_jump_to_us, own_set
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
 from portgate.core.dataclasses import dataclass
@@ -89,9 +89,9 @@ class _Difference:
     """Between our rules on a host and those that are desired."""
 
     def __init__(self, observed: Ruleset, desired: Ruleset) -> None:
-        self.old = dict(_tables(observed.containers))
-        self.new = dict(_tables(desired.containers))
-        self.old_sets, self.new_sets = _sets(observed), _sets(desired)
+        there = list(_of_one_store(observed.containers))
+        self.old, self.new = dict(_tables(there)), dict(_tables(desired.containers))
+        self.old_sets, self.new_sets = dict(_sets(there)), dict(_sets(desired.containers))
         self.changed = [name for name, one in self.new_sets.items() if not self._has(name, one)]
 
     def _has(self, name: str, wanted: NamedSet) -> bool:
@@ -143,8 +143,22 @@ class _Difference:
         yield "COMMIT"
 
 
-def _sets(ruleset: Ruleset) -> dict[str, NamedSet]:
-    return {one.name: one for container in ruleset.owned().containers if container.inside for one in container.sets}
+def _of_one_store(containers: Iterable[Container]) -> Iterator[Container]:
+    """Those that hold something of ours: in the legacy store, where that does, for then it is the one that is driven."""
+    ours = [one for one in containers if one.inside or any(is_ours(chain.name) for chain in one.chains)]
+    legacy = any(one.store == "legacy" for one in ours)
+    return (one for one in ours if (one.store == "legacy") == legacy)
+
+
+def _sets(containers: Iterable[Container]) -> Iterator[tuple[str, NamedSet]]:
+    """Also those that chains of ours look up which are not in their place: they are in use."""
+    for container in containers:
+        found = container.sets if container.inside else map(own_set, filter(_is_native, container.sets))
+        yield from ((one.name, one) for one in found)
+
+
+def _is_native(one: NamedSet) -> bool:
+    return bool(base_of(one.name))
 
 
 def _native(one: NamedSet) -> str:
