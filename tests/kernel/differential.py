@@ -30,6 +30,13 @@ class Tally:
     kernel: dict[str, int] = field(default_factory=dict)
     depends: dict[str, int] = field(default_factory=dict)
 
+    def add(self, other: Tally) -> None:
+        self.compared += other.compared
+        self.rulesets += other.rulesets
+        for mine, theirs in ((self.kernel, other.kernel), (self.depends, other.depends)):
+            for name, number in theirs.items():
+                mine[name] = mine.get(name, 0) + number
+
     def __str__(self) -> str:
         return f"{self.compared} pairs, {self.rulesets} rulesets; kernel {self.kernel}; depends {self.depends}"
 
