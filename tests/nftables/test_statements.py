@@ -219,6 +219,12 @@ def test_a_mark_from_a_map_is_for_its_keys_only() -> None:
     assert found == Rule(All((TCP, is_one(Field.DPORT, 22, 80))), Accept(), (SetMark(Field.MARK, ALL_BITS, None),))
 
 
+def test_what_stands_behind_a_verdict_map_is_never_reached() -> None:
+    found = rule("ct state vmap { established : accept } drop")
+    assert found == rule("ct state vmap { established : accept }")
+    assert isinstance(rule("ct state vmap { new : continue, established : drop } accept").verdict, Unknown)
+
+
 def test_a_mark_stays_set_although_a_later_match_fails() -> None:
     marked, accepted = rules("iifname lo meta mark set 5 tcp dport 22 accept")
     assert marked.verdict == Continue()

@@ -18,6 +18,7 @@ from portgate.backends.nftables.draft import Draft, conjunction
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
+    Continue,
     Counter,
     Effect,
     Field,
@@ -35,6 +36,7 @@ from portgate.core.ruleset import (
     Snat,
     Unknown,
     Verdict,
+    VerdictMap,
 )  # fmt: skip
 
 MARK_BITS = 0xFFFFFFFF
@@ -52,6 +54,8 @@ _XT_VERDICTS: dict[str, PlainVerdict] = {"MASQUERADE": Snat("MASQUERADE"), "SNAT
 def rules(statements: list[object], draft: Draft, comment: str, origin: Origin) -> tuple[Rule, ...]:
     """One rule of a listing, which can become several."""
     for one in statements:
+        if _ended(draft):
+            break
         if draft.hurdles:
             draft.require(*draft.hurdles)
             draft.hurdles = []
@@ -65,6 +69,13 @@ def rules(statements: list[object], draft: Draft, comment: str, origin: Origin) 
         Rule(match, verdict, tuple(draft.effects), comment, origin),
         *(Rule(conjunction([*draft.matches, one]), way, (), comment, origin) for one, way in draft.after),
     )
+
+
+def _ended(draft: Draft) -> bool:
+    """Whether what follows is never reached: a verdict ends a rule, and so does a map that has none for the packet."""
+    if isinstance(draft.verdict, VerdictMap) and any(isinstance(one, Continue) for _, one in draft.verdict.entries):
+        draft.doubtful("what follows a map that says continue")
+    return bool(draft.after) or not isinstance(draft.verdict, Continue)
 
 
 def _read(statement: object, draft: Draft) -> None:
