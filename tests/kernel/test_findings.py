@@ -100,5 +100,5 @@ def test_a_finding_is_made(code: str, where: str, found: dict[str, dict[str, lis
     assert [one for one in found[where].get(code, []) if EXPECTED[code] in one], found[where]
 
 
-def test_there_are_tests_of_all_findings(found: dict[str, dict[str, list[str]]]) -> None:
-    assert found["live"].keys() == found["capture"].keys() == EXPECTED.keys()
+def test_a_capture_tells_as_much_as_the_host(found: dict[str, dict[str, list[str]]]) -> None:
+    assert found["live"].keys() == found["capture"].keys()
