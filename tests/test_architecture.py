@@ -40,7 +40,7 @@ LAYERS = {
 # Modules of the standard library that compute, and do nothing else.
 PURE = {
     "__future__", "abc", "array", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
-    "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "string", "struct", "textwrap",
+    "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "shlex", "string", "struct", "textwrap",
     "types", "typing", "unicodedata", "xml", "zlib",
 }  # fmt: skip
 PURE_LAYERS = ("core", "language", "report", "backends", "sockets")  # but for sessions, and sockets/live

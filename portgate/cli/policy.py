@@ -51,7 +51,7 @@ def check(policies: tuple[str, ...], output_format: str) -> int:
 @click.option(
     "--to", "language", type=click.Choice(list(backends.languages())), required=True, help="The language of the rules."
 )
-@click.option("--dialect", help="A variant of that language.")
+@click.option("--dialect", help="A variant of that language: pf has openbsd, freebsd and macos, ipfw sh and file.")
 @click.option(
     "-o", "--output", metavar="FILE", default="-", show_default=True, help="Where to; `-` is standard output."
 )

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from portgate.core.chains import ChainEvaluation, Kind, leaf_of
+from portgate.core.chains import ChainEvaluation, Kind, leaf_of, plain_verdicts
 from portgate.core.decision import Diagram, Space
 from portgate.core.packets import UNTRACKED_STATE
-from portgate.core.ruleset import Chain, Goto, Jump, PlainVerdict, Rule, VerdictMap
+from portgate.core.ruleset import Chain, Goto, Jump, Rule
 
 Values = Mapping[int, int]
 """A packet's header by level; levels that are missing are free."""
@@ -24,6 +24,8 @@ Values = Mapping[int, int]
 ANY_PACKET: Values = {}
 LONG = 512
 """Rules of one block, with those that they call."""
+DEEP = 50
+"""Calls within calls, from which on a chain is composed whole after all."""
 
 
 def narrowed(space: Space, diagram: Diagram, packet: Values) -> Diagram:
@@ -44,12 +46,14 @@ class Blocks:
         self._space = evaluation.space
         self._container = evaluation.container
         self._lengths: dict[str, int] = {}
+        self._depths: dict[str, int] = {}
         self._blocks: dict[str, tuple[Diagram, ...]] = {}
         self._asked: set[str] = set()
 
     def answers(self, name: str, packet: Values) -> Diagram:
         """What the chain answers for packets like this one; *continue* where it falls off its end."""
-        if not packet or self._length(name) <= LONG:
+        self._measure(name)
+        if not packet or self._lengths[name] <= LONG or self._depths[name] > DEEP:
             return narrowed(self._space, self._evaluation.chain(name), packet)
         if name in self._asked:
             return self._evaluation.missing(name)
@@ -95,21 +99,19 @@ class Blocks:
         if rows:
             yield self._evaluation.compose(rows)
 
-    def _length(self, name: str) -> int:
-        """The rules of a chain, with those of the chains that it calls."""
-        found = self._lengths.get(name)
-        if found is None:
-            self._lengths[name] = 0  # where it calls itself
-            chain = self._container.chain(name)
-            found = self._lengths[name] = sum(map(self._length_of, chain.rules)) if chain else 0
-        return found
+    def _measure(self, name: str) -> None:
+        """The rules of a chain, with those of the chains that it calls, and how deep its calls go; 0 where it calls itself."""
+        for callee in () if name in self._lengths else self._evaluation.callees_first(name):
+            chain = self._container.chain(callee)
+            rules = chain.rules if chain else ()
+            self._lengths[callee] = sum(map(self._length_of, rules))
+            self._depths[callee] = 1 + max(
+                (self._depths.get(one, 0) for rule in rules for one in _calls(rule)), default=0
+            )
 
     def _length_of(self, rule: Rule) -> int:
-        return 1 + sum(self._length(call.chain) for call in _verdicts(rule) if isinstance(call, Jump | Goto))
+        return 1 + sum(self._lengths.get(one, 0) for one in _calls(rule))
 
 
-def _verdicts(rule: Rule) -> Iterator[PlainVerdict]:
-    if isinstance(rule.verdict, VerdictMap):
-        yield from dict.fromkeys(verdict for _, verdict in rule.verdict.entries)
-    else:
-        yield rule.verdict
+def _calls(rule: Rule) -> Iterator[str]:
+    return (one.chain for one in plain_verdicts(rule) if isinstance(one, Jump | Goto))

@@ -92,6 +92,16 @@ def keeping_place(space: Space, leaf: Diagram, after: Diagram) -> Diagram:
 
 
 ALL_BITS = Field.MARK.top
+
+
+def plain_verdicts(rule: Rule) -> Iterator[PlainVerdict]:
+    """What a rule may decide, each once."""
+    if isinstance(rule.verdict, VerdictMap):
+        yield from dict.fromkeys(verdict for _, verdict in rule.verdict.entries)
+    else:
+        yield rule.verdict
+
+
 KINDS: Mapping[type[PlainVerdict], Kind] = {Accept: Kind.ACCEPT, Drop: Kind.DROP, Reject: Kind.REJECT}
 
 
@@ -126,6 +136,31 @@ class ChainEvaluation:
 
     def chain(self, name: str) -> Diagram:
         """What the chain answers; *continue* where it falls off its end."""
+        for callee in () if name in self._chains else self.callees_first(name):
+            self._one_chain(callee)
+        return self._one_chain(name)
+
+    def callees_first(self, name: str) -> Iterator[str]:
+        """The chains that it leads to, then itself: an order in which no evaluation goes deep, for there may be thousands."""
+        seen = {name}
+        walk = [iter(self._led_to(name))]
+        path = [name]
+        while walk:
+            callee = next(walk[-1], None)
+            if callee is None:
+                walk.pop()
+                yield path.pop()
+            elif callee not in seen:
+                seen.add(callee)
+                path.append(callee)
+                walk.append(iter(self._led_to(callee)))
+
+    def _led_to(self, name: str) -> Iterator[str]:
+        chain = self.container.chain(name)
+        for rule in chain.rules if chain else ():
+            yield from (one.chain for one in plain_verdicts(rule) if isinstance(one, Jump | Goto))
+
+    def _one_chain(self, name: str) -> Diagram:
         found = self._chains.get(name)
         if found is None:
             chain = self.container.chain(name)
@@ -235,7 +270,7 @@ class ChainEvaluation:
             case Return():
                 return leaf(Leaf(Kind.RETURN))
             case Jump() | Goto():
-                return self.returned(self.chain(verdict.chain), verdict)
+                return self.returned(self._one_chain(verdict.chain), verdict)
             case Dnat():
                 other_family = verdict.family not in (None, self.family)
                 return self.go_on if other_family else self.translation(verdict, place)

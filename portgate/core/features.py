@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date
 from itertools import combinations
@@ -10,11 +10,14 @@ from itertools import combinations
 from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.net import (
+    DCCP,
+    ICMP,
     TCP,
     UDP,
     UDPLITE,
     Interval,
     Intervals,
+    contains,
     interface_interval,
     interface_name,
     intersect,
@@ -33,6 +36,7 @@ from portgate.core.ruleset import (
     Hook,
     Jump,
     Log,
+    Lookup,
     Match,
     NamedSet,
     RateLimit,
@@ -109,6 +113,8 @@ def _of_container(container: Container) -> Iterator[Feature]:
         yield from _of_set(one)
     if any(_soft(container)):
         yield Feature.SOFT_LIMITS
+    if any(_rare_types(container)):
+        yield Feature.RARE_ICMP_TYPES
 
 
 def _of_chain(chain: Chain) -> Iterator[Feature]:
@@ -121,29 +127,35 @@ def _of_chain(chain: Chain) -> Iterator[Feature]:
 def _of_rule(rule: Rule) -> Iterator[Feature]:
     if isinstance(rule.verdict, Reject):
         yield Feature.REJECT
+    parts = _parts(rule)
+    protocols = [part.values for part in parts if isinstance(part, Test) and part.field is Field.PROTOCOL]
     if isinstance(rule.verdict, Dnat):
         yield Feature.REDIRECT if rule.verdict.address is None else Feature.DNAT
+        if rule.verdict.address is None and protocols != [_ONLY_TCP]:
+            yield Feature.OTHER_REDIRECTS
     if any(isinstance(one, Log) for one in rule.effects):
         yield Feature.LOG
-    parts = _parts(rule)
     for part in parts:
         yield from _of_match(part)
-    protocols = [part.values for part in parts if isinstance(part, Test) and part.field is Field.PROTOCOL]
     if any(isinstance(part, RateLimit) for part in parts) and protocols != [_ONLY_TCP]:
         yield Feature.OTHER_LIMITS
     if isinstance(rule.verdict, Dnat) and protocols == [((UDPLITE, UDPLITE),)]:
         yield Feature.UDPLITE_FORWARDS
-    if any(isinstance(part, Test) and part.field in PORTS for part in parts) and any(map(_others, protocols)):
-        yield Feature.OTHER_PORTS
+    if any(isinstance(part, Test) and part.field in PORTS for part in parts):
+        yield from _of_protocols(protocols)
 
 
 def _parts(rule: Rule) -> tuple[Match, ...]:
     return rule.match.matches if isinstance(rule.match, All) else (rule.match,)
 
 
-def _others(protocols: Intervals) -> bool:
-    """Whether there are more than TCP and UDP."""
-    return bool(subtract(protocols, _TCP_AND_UDP))
+def _of_protocols(found: Iterable[Intervals]) -> Iterator[Feature]:
+    """What their ports need: all have those of TCP and UDP."""
+    others = [subtract(one, _TCP_AND_UDP) for one in found]
+    if any(contains(one, DCCP) for one in others):
+        yield Feature.DCCP_PORTS
+    if any(subtract(one, ((DCCP, DCCP),)) for one in others):
+        yield Feature.OTHER_PORTS
 
 
 def _of_match(part: Match) -> Iterator[Feature]:
@@ -177,6 +189,26 @@ def _of_interfaces(values: Intervals) -> Iterator[Feature]:
 
 def _is_misread(name: str) -> bool:
     return name.endswith("+") or name == "!"
+
+
+def _rare_types(container: Container) -> Iterator[bool]:
+    """Whether ICMP types are tested above those that have ever been given to a message."""
+    sets = container.sets_by_name()
+    for part, highest in (
+        (part, 31 if _is_icmp(rule) else 201)
+        for chain in container.chains
+        for rule in chain.rules
+        for part in _parts(rule)
+    ):
+        if isinstance(part, Test) and part.field is Field.ICMP_TYPE:
+            yield any(last > highest for _, last in part.values)
+        if isinstance(part, Lookup) and Field.ICMP_TYPE in part.fields and part.set_name in sets:
+            column = part.fields.index(Field.ICMP_TYPE)
+            yield any(element.box[column][1] > highest for element in sets[part.set_name].elements)
+
+
+def _is_icmp(rule: Rule) -> bool:
+    return Test(Field.PROTOCOL, ((ICMP, ICMP),)) in _parts(rule)
 
 
 def _ends_in_digit(name: Interval) -> bool:
@@ -227,7 +259,7 @@ def _of_set(one: NamedSet) -> Iterator[Feature]:
         yield Feature.PORT_RANGES
     columns = [column for column, field in enumerate(one.fields) if field is Field.PROTOCOL]
     protocols = {element.box[at] for at in columns for element in one.elements}
-    if ports and any(_others((values,)) for values in protocols):
-        yield Feature.OTHER_PORTS
+    if ports:
+        yield from _of_protocols((values,) for values in protocols)
     if any(first == 0 for first, _ in protocols):
         yield Feature.PROTOCOL_ZERO

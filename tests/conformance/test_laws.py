@@ -18,7 +18,7 @@ from portgate.core.capture import Artifact, Reading
 from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import PortgateError
 from portgate.core.features import features_used, lacking
-from portgate.core.net import TCP, UDPLITE
+from portgate.core.net import ICMP, TCP, UDPLITE
 from portgate.core.policy import Default, Forward, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
 from portgate.core.ruleset import Accept, CtState, Feature, Field, Ruleset
 from portgate.core.semantics import NEW_CONNECTION
@@ -37,6 +37,7 @@ ODD = (
     Grant("lan", sources=(Peer(("lan",)),)),
     Grant("plus", sources=(Peer(("wan+",)),)),
     Grant("zero", (Traffic(0),)),
+    Grant("rare", (Traffic(ICMP, 40, 40),)),
     Grant("often", (Traffic(TCP, 23, 23),), limit=Limit(1001, Unit.SECOND, 1001)),
 )
 NAMES = Policy(

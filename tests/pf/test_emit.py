@@ -128,7 +128,7 @@ def test_a_limit_is_its_burst_in_the_time_that_refills_it(limit: str, written: s
         ("inbound:\n  allow:\n    - {port: dns, limit: 10/minute}\n", "other than TCP"),
         ("inbound:\n  default: reject\n  allow:\n    - {port: ssh, limit: 10/minute}\n", "other rules decide"),
         ("inbound:\n  allow:\n    - {port: ssh, limit: 7/minute}\n", "whole seconds"),
-        ("inbound:\n  allow:\n    - {port: 9/sctp}\n", "other than TCP and UDP"),
+        ("inbound:\n  allow:\n    - {port: 9/sctp}\n", "ports of SCTP"),
         ("zones: {vpn: {interfaces: ['wg*']}}\ninbound:\n  allow:\n    - {port: ssh, from: vpn}\n", "wildcard"),
         ("zones: {lan: {interfaces: [lan]}}\ninbound:\n  allow:\n    - {port: ssh, from: lan}\n", "end in a digit"),
         ("containers: enforce\n", "passes through"),

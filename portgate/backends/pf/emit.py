@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
-from portgate.backends.pf.lines import LOCAL, Address, Line, Lines, inline, lines, refuse, united
-from portgate.backends.pf.pools import HOME
-from portgate.backends.pf.words import LOOPBACK, WRITTEN
+from portgate.backends.pf.words import WRITTEN
+from portgate.core.bsd import HOME, LOOPBACK
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.core.lowering import LOCAL, Address, Line, Lines, in_place, inline, lines, refuse, united
 from portgate.core.net import (
     ICMPV6,
     TCP,
@@ -35,7 +35,7 @@ from portgate.core.ruleset import Accept, Drop, Reject, Ruleset
 
 DIALECTS = ("openbsd", "freebsd", "macos")
 INET = {Family.IPV4: "inet", Family.IPV6: "inet6"}
-LO = interface_interval("lo")[0]
+LO = interface_interval("lo")
 EVERYWHERE = (0, Family.IPV6.top)
 FORWARDED = "portgate-forwarded"  # the tag of what is on its way to another host
 
@@ -104,15 +104,11 @@ def _text(anchor: Lines, dialect: str) -> Iterator[str]:
     for name, family, values in anchor.tables:
         yield from _table(name, family, values)
     if dialect == "openbsd":
-        whole = inline(anchor)
-        forwards = [one for one in whole.translation if isinstance(one.action, tuple)]
-        before = len(whole.translation) - len(forwards) if forwards else 0
-        inbound = (*whole.inbound[:before], *forwards, *whole.inbound[before:])
+        inbound = in_place(anchor)
     else:
-        forwards = [one for one in anchor.translation if isinstance(one.action, tuple)]
         inbound = anchor.inbound
         yield from (_translation(one, dialect) + "\n" for one in _apart(anchor).translation)
-    if any(_leads_away(one) for one in forwards):
+    if any(_leads_away(one) for one in anchor.translation):
         yield f"pass out quick tagged {FORWARDED} keep state\n"
     for direction, found in (("in", inbound), ("out", anchor.outbound)):
         default, rules = found[-1], found[:-1]
@@ -229,7 +225,8 @@ def _interface(line: Line) -> str:
     """A name that pf takes for an interface, not for a group or a word of its own."""
     if line.interface == LO:
         return LOOPBACK
-    name = interface_name(line.interface or 0)
+    first, last = line.interface or LO
+    name = interface_name(first) + ("*" if first < last else "")
     plain = all(one.isascii() and (one.isalnum() or one in "._-") for one in name)
     if not plain or not name[0].isalpha() or not name[-1].isdigit():
         refuse(f"pf takes {name!r} for a group of interfaces, or can't be told it", line)

@@ -11,14 +11,22 @@ from portgate.backends.pf.words import (
     ICMP6_TYPES,
     ICMP_CODES,
     ICMP_TYPES,
-    LOOPBACK,
-    PROTOCOL_NUMBERS,
-    SERVICE_PORTS,
 )
 from portgate.core.addresses import LOOPBACKS
+from portgate.core.bsd import (
+    LOOPBACK,
+    NEVER,
+    PROTOCOL_NUMBERS,
+    SERVICE_PORTS,
+    TYPES,
+    Side,
+    address_interval,
+    both,
+    either,
+    family_test,
+)
 from portgate.core.net import (
     ICMP,
-    ICMPV6,
     PORT_MAX,
     Family,
     Interval,
@@ -26,12 +34,10 @@ from portgate.core.net import (
     complement,
     interface_interval,
     normalize,
-    parse_address,
 )
 from portgate.core.ruleset import (
     ALWAYS,
     AddressType,
-    All,
     Any,
     Field,
     Lookup,
@@ -42,35 +48,7 @@ from portgate.core.ruleset import (
     Test,
 )
 
-SRC = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
-DST = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
-TYPES = {SRC[Family.IPV4]: Field.SRC_TYPE, DST[Family.IPV4]: Field.DST_TYPE}
-NEVER = Any(())
-Side = dict[Family, Field]
 Tables = dict[str, tuple[NamedSet, ...]]
-
-
-def both(*matches: Match) -> Match:
-    """All of them, flat, without what always holds."""
-    flat = [part for one in matches for part in (one.matches if isinstance(one, All) else (one,))]
-    return flat[0] if len(flat) == 1 else All(tuple(flat))
-
-
-def either(matches: list[Match]) -> Match:
-    """Any of them; tests of one field become one test."""
-    if ALWAYS in matches:
-        return ALWAYS
-    tests: dict[Field, list[Interval]] = {}
-    for one in matches:
-        if isinstance(one, Test):
-            tests.setdefault(one.field, []).extend(one.values)
-    united: list[Match] = [Test(field, normalize(values)) for field, values in tests.items()]
-    united += [one for one in matches if not isinstance(one, Test)]
-    return united[0] if len(united) == 1 else Any(tuple(united))
-
-
-def family_test(family: Family) -> Match:
-    return Test(Field.FAMILY, ((family, family),))
 
 
 # ------------------------------------------------------------------ interfaces
@@ -182,26 +160,6 @@ def _family(one: NamedSet) -> Family:
     return Family.IPV6 if one.fields == (Field.SRC6,) else Family.IPV4
 
 
-def address_interval(text: str) -> tuple[Family, Interval] | None:
-    """An address, a prefix whose host bits are masked, short forms as `10/8`, or a range; None for a name."""
-    first, dash, last = text.partition(" - ")
-    address, slash, length = first.partition("/")
-    try:
-        if dash:
-            (family, low), (other, high) = parse_address(first), parse_address(last)
-            return (family, (low, high)) if family is other and low <= high else None
-        short = slash and ":" not in address and address.replace(".", "").isdecimal()
-        padded = address + ".0" * (3 - address.count(".")) if short else address
-        family, low = parse_address(padded.partition("%")[0])
-        bits = int(length) if slash else family.bits
-    except ValueError:
-        return None
-    if not 0 <= bits <= family.bits:
-        return None
-    host = (1 << family.bits - bits) - 1
-    return family, (low & ~host, low | host)
-
-
 # ------------------------------------------------------------------ numbers
 
 
@@ -296,9 +254,3 @@ def _icmp_number(text: str, names: Mapping[str, int], field: Field) -> Match:
     if number > 255:
         return Opaque(f"{field.label} {text}", f"which {field.label} `{text}` is")
     return Test(field, ((number, number),))
-
-
-def of_icmp(number: int) -> Match:
-    """The packets of an ICMP; each belongs to one family."""
-    family = Family.IPV6 if number == ICMPV6 else Family.IPV4
-    return both(family_test(family), Test(Field.PROTOCOL, ((number, number),)))

@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import SRC, Tables, both, family_test, interface_match, spoofed
+from portgate.backends.pf.hosts import Tables, interface_match, spoofed
 from portgate.backends.pf.pools import anywhere
 from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry
 from portgate.backends.pf.tables import table
 from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
 from portgate.backends.pf.translation import translation_entry
-from portgate.backends.pf.words import LOOPBACK
+from portgate.core.bsd import LOOPBACK, SRC, both, family_test
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor
-from portgate.backends.pf.hosts import DST, either
+from portgate.core.bsd import DST, HOME, either
 from portgate.core.net import PORT_MAX, Family, Interval
 from portgate.core.ruleset import ALWAYS, Dnat, Match, Test
 
-HOME = {Family.IPV4: (0x7F000001, 0x7F000001), Family.IPV6: (1, 1)}  # what a redirect to this host leads to
 _WORDS = (
     "round-robin", "random", "bitmask", "source-hash", "sticky-address", "static-port", "least-states", "endpoint-independent",
 )  # fmt: skip

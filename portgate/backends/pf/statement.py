@@ -12,12 +12,14 @@ from dataclasses import field
 
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import DST, SRC, Side, Tables, both, either, family_test
+from portgate.backends.pf.hosts import Tables
 from portgate.backends.pf.pools import anywhere, family_of, pool, pool_words
 from portgate.backends.pf.tokens import Statement
-from portgate.backends.pf.words import FLAG_BITS, SYN_OF_SYN_ACK
+from portgate.backends.pf.words import FLAG_BITS
+from portgate.core.bsd import DST, NEVER, SRC, Side, both, either, family_test, of_icmp
 from portgate.core.dataclasses import dataclass
 from portgate.core.grouping import word
+from portgate.core.lowering import SYN_OF_SYN_ACK
 from portgate.core.net import ICMP, ICMPV6, TCP, Family
 from portgate.core.policy import Limit
 from portgate.core.ruleset import (
@@ -297,7 +299,7 @@ def _read_flags(cursor: Cursor, draft: Draft) -> None:
 
 def _icmp(number: int) -> Callable[[Cursor, Draft], None]:
     def read(cursor: Cursor, draft: Draft) -> None:
-        draft.parts["icmp"] = both(hosts.of_icmp(number), hosts.icmp_types(cursor, number))
+        draft.parts["icmp"] = both(of_icmp(number), hosts.icmp_types(cursor, number))
 
     return read
 
@@ -374,13 +376,13 @@ def _once(_: Cursor, draft: Draft) -> None:
 
 def _fragment(_: Cursor, draft: Draft) -> None:
     """Packets are taken for reassembled, as pf does by itself or by `scrub`."""
-    draft.doubts.append(hosts.NEVER)
+    draft.doubts.append(NEVER)
 
 
 def _tagged(cursor: Cursor, draft: Draft) -> None:
     name = cursor.take()
     if not draft.inbound and name in draft.context.inbound_tags:
-        draft.doubts.append(hosts.NEVER)
+        draft.doubts.append(NEVER)
     else:
         draft.doubt(f"tagged {name}", f"the tag {name}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import SRC, address_interval
+from portgate.core.bsd import SRC, address_interval
 from portgate.core.net import Family, Interval, Intervals, normalize, subtract
 from portgate.core.ruleset import Element, NamedSet
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
-from portgate.backends.pf.hosts import DST
 from portgate.backends.pf.pools import anywhere, pool
 from portgate.backends.pf.statement import BACK, PASSED, Context, Draft, Entry, map_back, match_of, read_parts
 from portgate.backends.pf.tokens import Statement
+from portgate.core.bsd import DST
 from portgate.core.ruleset import Accept, Effect, Log, Origin, PlainVerdict, Rule, Snat
 
 

@@ -1,7 +1,7 @@
-"""Rules of ours as lines of pf: what a policy compiles to, or what the anchor was read as, in one form.
+"""Rules of ours as plain lines, as pf and ipfw have them: what a policy compiles to, or what a host was read as.
 
 Theory
-    pf has no sets of addresses and ports together, no chains to jump to and no rules about states. So elements of sets
+    BSD firewalls have no sets of addresses and ports together, and keep states by themselves. So elements of sets
     become rules, the rules of limited grants stand where they are jumped to, and what tests a state goes without
     saying: packets of a known connection never reach a rule. A line has one value for each field, but for ports and
     ICMP types, which are lists. Equal lines mean the same, so two rulesets of ours are compared by their lines.
@@ -9,13 +9,12 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise, product
 from typing import NoReturn
 
-from portgate.backends.pf.words import SYN_OF_SYN_ACK
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import ICMP, ICMPV6, Family, Interval, Intervals, normalize
@@ -46,6 +45,7 @@ from portgate.core.ruleset import (
 Address = Interval | str  # of a table: its name
 Translation = tuple[Interval | None, int | None]  # an address, None for this host; a port, None when it stays
 LOCAL = "self"
+SYN_OF_SYN_ACK = (0x12, 0x02)  # only SYN is set, of SYN and ACK, as (mask, value)
 TRACKED = {CtState.ESTABLISHED.value, CtState.RELATED.value}
 ICMP_FAMILIES = {ICMP: Family.IPV4, ICMPV6: Family.IPV6}
 FAMILY_OF = {Field.SRC4: Family.IPV4, Field.DST4: Family.IPV4, Field.SRC6: Family.IPV6, Field.DST6: Family.IPV6}
@@ -60,12 +60,12 @@ FREE = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One rule of pf. None or () where it tests nothing; `action` None in a rule that only keeps from translation."""
+    """One rule. None or () where it tests nothing; `action` None in a rule that only keeps from translation."""
 
     action: Accept | Drop | Reject | Translation | None
     family: Family | None = None
     protocol: int | None = None
-    interface: int | None = None
+    interface: Interval | None = None
     src: Address | None = None
     sport: Interval | None = None
     dst: Address | None = None
@@ -85,7 +85,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The whole anchor. The last of `inbound` and of `outbound` is the default, which tests nothing."""
+    """All rules of ours. The last of `inbound` and of `outbound` is the default, which tests nothing."""
 
     tables: tuple[tuple[str, Family, Intervals], ...] = ()
     translation: tuple[Line, ...] = ()
@@ -93,13 +93,17 @@ class Lines:
     outbound: tuple[Line, ...] = ()
 
 
-def lines(ruleset: Ruleset) -> Lines | None:
-    """Our rules as lines; None when there are none. Errors: PG302 for what pf can't say."""
+def lines(ruleset: Ruleset, named: Callable[[str], str] | None = None) -> Lines | None:
+    """Our rules as lines; None when there are none. `named` gives the table's name of a set's.
+
+    Errors: PG302 for what has no such form.
+    """
     ours = next((one for one in ruleset.containers if one.owned), None)
-    return None if ours is None else _Lowering(ours).lines()
+    return None if ours is None else _Lowering(ours, named or short_name).lines()
 
 
 def refuse(what: str, rule: Rule | Line) -> NoReturn:
+    """Errors: PG302, about a rule that a backend can't write."""
     whose = (rule.comment if isinstance(rule, Rule) else rule.label) or "a rule"
     raise PortgateError(Diagnostic("PG302", f"{whose}: {what}", remedy="use another backend, or leave this out"))
 
@@ -107,8 +111,9 @@ def refuse(what: str, rule: Rule | Line) -> NoReturn:
 class _Lowering:
     """Collects the tables of one container while its rules become lines."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, named: Callable[[str], str]) -> None:
         self.container = container
+        self.named = named
         self.sets = container.sets_by_name()
         self.tables: dict[str, tuple[Family, Intervals]] = {}
         self.absent = Field.OIF  # the interface that packets of the chain have not got
@@ -214,7 +219,8 @@ class _Lowering:
                     yield from _narrowed(line, family)
         elif field in FAMILY_OF:
             for one in _narrowed(line, FAMILY_OF[field]):
-                yield from _slotted(one, SLOTS[field], self._address(field, values), rule)
+                whole = values == ((0, field.top),)
+                yield from [one] if whole else _slotted(one, SLOTS[field], self._address(field, values), rule)
         elif field is Field.DPORT:
             yield replace(line, dports=values)
         elif field is Field.ICMP_TYPE:
@@ -224,10 +230,8 @@ class _Lowering:
         elif field is self.absent:
             return
         elif field in (Field.IIF, Field.OIF):
-            for first, last in values:
-                if first != last:
-                    refuse("an interface name with a wildcard", rule)
-                yield from _slotted(line, "interface", first, rule)
+            for name in values:
+                yield from _slotted(line, "interface", name, rule)
         elif field is Field.PROTOCOL:
             for first, last in values:
                 yield from (replace(line, protocol=one) for one in range(first, last + 1))
@@ -262,18 +266,19 @@ class _Lowering:
     def _with_table(self, line: Line, field: Field, named: NamedSet, rule: Rule) -> Iterator[Line]:
         """A set of nobody's in particular, as a list of addresses that the policy names, keeps its name."""
         values = normalize(element.box[0] for element in named.elements)
-        for one in _narrowed(line, FAMILY_OF[field]) if values else ():
-            table = self._table(_table_name(named.name), FAMILY_OF[field], values)
-            yield from _slotted(one, SLOTS[field], values[0] if len(values) == 1 else table, rule)
+        if len(values) == 1:
+            yield from self._with_test(line, field, values, rule)
+        for one in _narrowed(line, FAMILY_OF[field]) if len(values) > 1 else ():
+            yield from _slotted(one, SLOTS[field], self._table(self.named(named.name), FAMILY_OF[field], values), rule)
 
 
 def label_text(comment: str) -> str:
-    """A comment as a label: pf takes 63 characters, and reads `$` in them as a macro."""
+    """A comment as a label: pf takes 63 characters and reads `$` in them as a macro, ipfw takes 80."""
     return "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in comment)[:63]
 
 
-def _table_name(name: str) -> str:
-    """pf takes 31 characters."""
+def short_name(name: str) -> str:
+    """A name as that of a table: pf takes 31 characters."""
     plain = label_text(name)
     return plain if plain == name and len(plain) <= 31 else f"{plain[:14]}-{_digest(name)}"
 
@@ -283,14 +288,14 @@ def _digest(text: str) -> str:
 
 
 def _of_state(part: Match) -> bool:
-    """What pf's states do: known connections pass, and what a translation passed is not judged again."""
+    """What states do: known connections pass, and what a translation passed is not judged again."""
     if isinstance(part, Test) and part.field is Field.CT_STATE:
         return all(state in (*TRACKED, CtState.INVALID.value) for first, last in part.values for state in (first, last))
     return isinstance(part, Test) and part.field is Field.DNATED
 
 
 def _implied(chain: Chain) -> Iterator[Rule]:
-    """Rules that only drop what is over the limit of the rule before, which pf does by itself."""
+    """Rules that only drop what is over the limit of the rule before, which a firewall that keeps limits does by itself."""
     for before, rule in pairwise(chain.rules):
         if isinstance(rule.verdict, Drop) and _limited(before) and _without_limit(before.match) == rule.match:
             yield rule
@@ -312,14 +317,14 @@ def _narrowed(line: Line, family: Family) -> Iterator[Line]:
         yield replace(line, family=family)
 
 
-def _slotted(line: Line, slot: str, value: Address | int, rule: Rule) -> Iterator[Line]:
+def _slotted(line: Line, slot: str, value: Address, rule: Rule) -> Iterator[Line]:
     if getattr(line, slot) not in (None, value):
         refuse(f"two tests of its {slot}", rule)
     yield replace(line, **{slot: value})  # type: ignore[arg-type]  # the slot's own type
 
 
 def _completed(line: Line) -> Iterator[Line]:
-    """ICMP belongs to one family; pf drops that of the other by itself, and refuses rules about it. Redirects are
+    """ICMP belongs to one family: what is of the other, BSD drops by itself or does not take as a rule. Redirects are
     written for each family."""
     family = ICMP_FAMILIES.get(line.protocol or 0)
     if family is not None and (line.icmp_types or line.family is not None):
@@ -398,6 +403,14 @@ def inline(anchor: Lines) -> Lines:
     return replace(anchor, translation=united((*keeping, *forwards)), inbound=(*united(first), *rest))
 
 
+def in_place(anchor: Lines) -> tuple[Line, ...]:
+    """The inbound lines, among which those that translate stand where they decide."""
+    whole = inline(anchor)
+    forwards = [one for one in whole.translation if isinstance(one.action, tuple)]
+    before = len(whole.translation) - len(forwards) if forwards else 0
+    return (*whole.inbound[:before], *forwards, *whole.inbound[before:])
+
+
 def _where(near: list[Line], block: Line) -> Iterator[Line]:
     """What passes although it is blocked, as far as it is."""
     for one in near:
@@ -429,7 +442,7 @@ def _meet(one: Line, other: Line) -> Line | None:
 def _both_values(slot: str, left: object, right: object, line: Line) -> object:
     """What two tests of one field have in common; () for nothing."""
     match left, right:
-        case (int(), int()) if slot in ("family", "protocol", "interface"):
+        case (int(), int()) if slot in ("family", "protocol"):
             return ()
         case (tuple(), tuple()) if slot in ("dports", "icmp_types"):
             return normalize((max(a, c), min(b, d)) for (a, b), (c, d) in product(left, right))
