@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading
+    from portgate.core.capture import Artifact, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 MARK = "portgate:"  # begins the comment of every rule of ours
@@ -25,6 +25,7 @@ class Ipfw:
 
     name = "ipfw"
     reading_kinds: tuple[str, ...] = ("ipfw",)
+    languages: tuple[str, ...] = ("ipfw",)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -36,6 +37,9 @@ class Ipfw:
         from portgate.backends.ipfw import session
 
         return session.available()
+
+    def lower(self, desired: Ruleset) -> Ruleset:
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.ipfw import emit
@@ -56,6 +60,11 @@ class Ipfw:
         from portgate.backends.ipfw import emit
 
         return emit.restoring(own)
+
+    def starting(self, closed: str, text: str) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        from portgate.core.capture import Step
+
+        return (Step(("sh",), "sh", closed),), (Step(("sh",), "sh", text),)
 
     def words(self, rule: Rule) -> str:
         from portgate.core import words
