@@ -100,6 +100,10 @@ class IpfwSession:
         """ipfw counts no changes of its rules."""
         return None
 
+    def outline_after(self, generation: str | None) -> Reading | None:
+        """Without a count nothing can be concluded."""
+        return None
+
     # -------------------------------------------------------------- readings
 
     def _settings(self) -> str:
