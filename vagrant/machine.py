@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 120.0  # for one command; python starts slowly on an emulated processor
+PATIENCE = 300.0  # for one command; Python starts slowly on an emulated processor that others want as well
 START = 240.0  # of a machine
 LOST = 255  # how ssh ends when the connection fails
 
