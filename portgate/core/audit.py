@@ -206,8 +206,13 @@ class _View:
 
     def published(self) -> Iterator[Published]:
         """Ports that lead to other hosts."""
-        if any(answer_of(leaf).landing is not None for leaf in self.space.leaves(self.live)):
+        if self.translates:
             yield from published(self.analysis, self.live, self._from_others_to_here(), self.wanted)
+
+    @cached_property
+    def translates(self) -> bool:
+        """Whether any packet lands elsewhere than where it was sent to."""
+        return any(answer_of(leaf).landing is not None for leaf in self.space.leaves(self.live))
 
     def asked(self, decided: Diagram, listener: Listener) -> Diagram:
         """What becomes of packets to the listener's own protocol and port."""
@@ -216,6 +221,8 @@ class _View:
     def reaches(self, listener: Listener) -> Iterator[Reach]:
         direct, outside, port = self.asked(self.live, listener), self.outside(listener), _own_port(listener)
         yield from reaches(self.analysis, direct, outside, port, lambda landing: landing is None)
+        if not self.translates:
+            return
         known = {PROTOCOL: listener.protocol}
         translated, others = self.space.restrict(self.live, known), self.from_others(listener.device)
         yield from reaches(self.analysis, translated, others, known, partial(self.lands, listener))
