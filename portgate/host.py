@@ -109,7 +109,8 @@ def _rules() -> Iterator[Part]:
     for name in backends.names():
         if usable and name not in readers:
             yield partial(_read_rules if name in usable else _refused, name)
-    yield from (backends.reader(name).capture for name in readers)
+    for name in readers:
+        yield partial(_read_rules, name) if usable == [name] else backends.reader(name).capture
 
 
 def _read_rules(backend: str) -> Capture:

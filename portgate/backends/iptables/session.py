@@ -112,7 +112,8 @@ class IptablesSession:
         capture = live.capture()
         if capture.notes:
             raise PortgateError(*capture.notes)
-        return capture.readings
+        nothing = Reading(KIND, "", "the programs of iptables")  # no rules are not unknown rules
+        return (*capture.readings, nothing)
 
     def read_own(self) -> Reading:
         text = "".join([*self._own_sets(), *self._listings()])

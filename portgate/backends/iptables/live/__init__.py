@@ -21,10 +21,7 @@ _CHANGING = re.compile(r"^#.*\n|(?<=^:)(.+) \[\d+:\d+\]$", re.MULTILINE)
 
 
 def capture() -> Capture:
-    """Listings that are empty are left out, but for one where all rules are, for no rules is not the same as unknown rules.
-
-    What could not be read is a note.
-    """
+    """Listings that are empty are left out; what could not be read is a note."""
     readings: list[Reading] = []
     notes: list[Diagnostic] = []
     for kind, argv in (*_saves(), *_command("ipset", "ipset", "save")):
@@ -34,9 +31,7 @@ def capture() -> Capture:
             notes.append(Diagnostic("PG421", f"{' '.join(argv)}: {programs.why(error)}"))
             continue
         readings.append(Reading(kind, text, " ".join(argv)))
-    telling = tuple(one for one in readings if one.text.strip())
-    empty = tuple(one for one in readings if one.kind != "ipset")[:1]
-    return Capture(telling if any(one.kind != "ipset" for one in telling) else empty, tuple(notes))
+    return Capture(tuple(one for one in readings if one.text.strip()), tuple(notes))
 
 
 def _saves() -> Iterator[tuple[str, list[str]]]:
