@@ -186,6 +186,9 @@ _OTHER_FIELDS: Mapping[Field, int] = {
 }
 
 
+DEEPEST = 64  # calls within calls; nf_tables allows 16
+
+
 class _Walk:
     """Leads one packet through the rules. What may match is noted as such, and the walk goes on past it."""
 
@@ -194,6 +197,7 @@ class _Walk:
         self.packet = packet
         self.host = host
         self.steps: list[Step] = []
+        self._open: list[str] = []
         self._doubts = Doubts(Space())
         self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
         self._state = self._as_it_arrives()
@@ -257,6 +261,23 @@ class _Walk:
             self._note(evaluation, base.hook, (chain.name, -1), f"default {ends}")
         return ends is Kind.ACCEPT
 
+    def _called(self, evaluation: ChainEvaluation, hook: Hook, name: str, where: tuple[str, int]) -> Kind:
+        """What a chain that is called answers; one that can't be followed is noted, and the walk goes on past it."""
+        chain = evaluation.container.chain(name)
+        if chain is None or name in self._open or len(self._open) == DEEPEST:
+            self._note(
+                evaluation,
+                hook,
+                where,
+                "may decide",
+                ("a chain that is missing, calls itself, or is called too deeply",),
+            )
+            return Kind.CONTINUE
+        self._open.append(name)
+        ends = self._chain(evaluation, hook, chain)
+        self._open.pop()
+        return ends
+
     def _chain(self, evaluation: ChainEvaluation, hook: Hook, chain: Chain) -> Kind:
         for index, rule in enumerate(chain.rules):
             matching = under(self._doubts.space, evaluation.matches.match(rule.match), changeable(self._state))
@@ -277,8 +298,7 @@ class _Walk:
         self._note(evaluation, hook, where, _outcome(verdict))
         match verdict:
             case Jump() | Goto():
-                called = evaluation.container.chain(verdict.chain)
-                ends = Kind.CONTINUE if called is None else self._chain(evaluation, hook, called)
+                ends = self._called(evaluation, hook, verdict.chain, where)
                 if ends not in (Kind.CONTINUE, Kind.RETURN):
                     return ends
                 return Kind.CONTINUE if isinstance(verdict, Jump) else Kind.RETURN

@@ -11,6 +11,7 @@ from portgate.core.addresses import Host
 from portgate.core.decision import evaluate
 from portgate.core.ruleset import Chain, Field, Goto, Rule
 from portgate.core.semantics import Analysis
+from portgate.core.trace import trace
 from tests.engine.rules import ACCEPT, DROP, always, base, fate, jump, port, rule, rules, table, to_port
 from tests.engine.test_simulator import asked
 from tests.generate.packets import Packets
@@ -57,3 +58,9 @@ def test_a_long_chain_that_calls_itself_is_a_doubt() -> None:
     one = rules(table(base(jump("loop"), default=DROP), Chain("loop", (*rows, jump("loop")))))
     assert fate(one, to_port(1000)) == "accept"
     assert fate(one, to_port(22)) == "depends"
+
+
+def test_a_trace_of_chains_that_call_each_other_ends() -> None:
+    one = rules(table(base(jump("a")), Chain("a", (jump("b"),)), Chain("b", (jump("a"), rule(port(22), DROP)))))
+    steps = trace(one, to_port(22)).steps
+    assert [step.outcome for step in steps] == ["jump a", "jump b", "jump a", "may decide", "drop"]
