@@ -62,7 +62,6 @@ PURE_NAMES = {
     "pathlib": {"PurePath", "PurePosixPath"},
 }
 NATIVE = {"nftables", "iptc"}
-ACTING = ("/session.py", "/legacy.py")  # of a backend: what speaks to the machine
 # Who may catch everything: one reports a bug with its reproduction, one carries an error out of a forked child.
 CATCH_ALL = {"portgate/cli/__init__.py", "portgate/sandbox/namespace.py"}
 WRITES_CODE = {"portgate/core/dataclasses.py"}  # an `__init__` of the names of its fields, as the standard library does
@@ -123,7 +122,7 @@ def backend_of(file_or_module: str) -> str:
 
 
 def is_pure(file: str) -> bool:
-    acts = file.endswith(ACTING) or "/live/" in file
+    acts = file.endswith("/session.py") or "/live/" in file
     return layer(file) in PURE_LAYERS and not acts
 
 
@@ -155,7 +154,7 @@ def test_a_backend_imports_no_other_backend(file: str) -> None:
 @every_file
 def test_third_party_modules_stay_in_their_layer(file: str) -> None:
     allowed = {"portgate", *sys.stdlib_module_names, *THIRD_PARTY.get(layer(file), ())}
-    if file.endswith(ACTING):
+    if file.endswith("/session.py"):
         allowed |= NATIVE
     assert {one.top for one in imports(file)} <= allowed
 

@@ -19,11 +19,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from portgate.backends.iptables import legacy, live
+from portgate.backends.iptables import live
 from portgate.backends.iptables.bundle import CHANGE, KIND, Part, parts
 from portgate.backends.iptables.emit import PROGRAMS
 from portgate.backends.iptables.live import programs
@@ -185,30 +184,10 @@ class IptablesSession:
         if part.program == "ipset":
             _change_sets(part.text)
         elif part.program in PROGRAMS.values():
-            by_table = legacy.is_here() and self.store == "legacy"
-            for text in _each_table(part.text) if by_table else (part.text,):
-                self._restore(part.program, text)
+            program = programs.find(f"{part.program}-{self.store}-restore")
+            _told([str(program), "--noflush", "-w", LOCK_PATIENCE], part.text)
         elif any(line.strip() and not line.startswith("#") for line in each_line(part.text)):
             raise PortgateError(Diagnostic("PG533", f"a part for {part.program!r}, which is not known"))
-
-    def _restore(self, program: str, text: str) -> None:
-        """By python-iptables where it is installed and can: it sees the legacy store only. Else by the restore program."""
-        if self.store == "legacy" and legacy.is_here():
-            with suppress(legacy.RefusedError):
-                legacy.run(program, text)
-                return
-        path = programs.find(f"{program}-{self.store}-restore")
-        _told([str(path), "--noflush", "-w", LOCK_PATIENCE], text)
-
-
-def _each_table(text: str) -> Iterator[str]:
-    """A text for each table, so that one that is refused can be tried again without the others."""
-    lines: list[str] = []
-    for line in each_line(text):
-        lines.append(line)
-        if line.strip() == "COMMIT":
-            yield "".join(lines)
-            lines = []
 
 
 def _tables(listing: str) -> Iterator[str]:
