@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from vagrant import lan
 from vagrant.expectations import Expectation, Table
-from vagrant.machine import Machine
+from vagrant.machine import PATIENCE, Machine
 
 HERE = Path(__file__).parent
 TOOLS = "/opt/portgate-vm"
@@ -71,6 +72,7 @@ class Pair:
         self.target.run("sh", f"{TOOLS}/install.sh", f"{TOOLS}/{wheel.name}")
         for machine in (self.target, self.prober):
             machine.run("sh", f"{TOOLS}/start.sh")
+        self.await_listeners()
 
     def _listen(self, python: str, direction: str, addresses: Sequence[str]) -> str:
         ports = [one for one in self.table.ports(direction) if one != "22/tcp"]  # where the SSH server listens
@@ -116,6 +118,16 @@ class Pair:
         self.target.restart(cut=cut)
         if not self.has_systemd:
             self.target.run("sh", f"{TOOLS}/start.sh")
+        self.await_listeners()
+
+    def await_listeners(self) -> None:
+        """They come up later than the SSH server. Errors: TimeoutError."""
+        tcp = [int(port.removesuffix("/tcp")) for port in self.table.ports("inbound") if port.endswith("/tcp")]
+        asked = json.dumps([["tcp", port, None, here] for port in tcp for here in ("127.0.0.1", "::1")]) + "\n"
+        deadline = time.monotonic() + PATIENCE
+        while set(json.loads(self.target.run(PYTHON, PROBE, given=asked).stdout)) != {"open"}:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the listeners of {self.target.name} did not come up")
 
     def forget(self) -> None:
         """The host has never heard of portgate's rules."""
