@@ -1,8 +1,8 @@
 """The iptables listings of a live host: both stores, both families, and the sets that they look up.
 
 Facts
-    A host without these programs has no such rules that anybody could have made: that is no error. Legacy tables are those
-    that /proc/net/ip_tables_names lists: asking a legacy program for others would load their modules.
+    Legacy tables are those that /proc/net/ip_tables_names lists: asking a legacy program for others would load their modules.
+    They can be there although the host has no legacy program: a container that shares its network made them.
     `iptables-nft-save` makes the standard chains of no table, and says of tables that it can't show only a comment (1.8.9).
 """
 
@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from portgate.backends.iptables.live import programs
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import Diagnostic
 
+_LIBRARY = Path(__file__).with_name("library.py")
+_REMEDY = (
+    "install iptables-legacy-save (`apt install iptables`), or python-iptables (`pip install 'portgate[iptables]'`)"
+)
 _CHANGING = re.compile(r"^#.*\n|(?<=^:)(.+) \[\d+:\d+\]$", re.MULTILINE)
 
 
@@ -25,6 +31,11 @@ def capture() -> Capture:
     readings: list[Reading] = []
     notes: list[Diagnostic] = []
     for kind, argv in (*_saves(), *_command("ipset", "ipset", "save")):
+        if not argv:
+            notes.append(
+                Diagnostic("PG421", "there are legacy rules of iptables, and nothing that lists them", remedy=_REMEDY)
+            )
+            continue
         try:
             text = steady(programs.run(argv))
         except (OSError, subprocess.SubprocessError) as error:
@@ -37,8 +48,15 @@ def capture() -> Capture:
 def _saves() -> Iterator[tuple[str, list[str]]]:
     for family in ("ip", "ip6"):
         if has_legacy_tables(family):
-            yield from _command(f"{family}tables-legacy-save", f"{family}tables-legacy-save")
+            yield f"{family}tables-legacy-save", _legacy(family)
         yield from _command(f"{family}tables-save", f"{family}tables-nft-save")
+
+
+def _legacy(family: str) -> list[str]:
+    """What lists the legacy tables of a family; nothing when the host has neither the program nor python-iptables."""
+    if path := programs.find(f"{family}tables-legacy-save"):
+        return [path]
+    return [sys.executable, "-I", str(_LIBRARY), family] if find_spec("iptc") else []
 
 
 def has_legacy_tables(family: str) -> bool:
