@@ -174,12 +174,15 @@ ENDINGS = {
 def test_nothing_is_left_behind_after(ending: str) -> None:
     body, number = ENDINGS[ending]
     script = (
-        "import os, time\n"
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which is ignored in a job of the background
         "from pathlib import Path\n"
         "from portgate.sandbox import Sandbox, Transport\n"
         "with Sandbox() as sandbox:\n"
         "    sandbox.listen(Transport.TCP, '192.0.2.1', 80)\n"
         "    program = sandbox.start(['sleep', '61'])\n"
+        "    while Path(f'/proc/{program.pid}/comm').read_text() != 'sleep\\n':\n"  # on its way it becomes three programs
+        "        time.sleep(0.01)\n"
         "    print(Path(f'/proc/self/task/{os.getpid()}/children').read_text(), flush=True)\n"
         f"    {body}\n"
     )

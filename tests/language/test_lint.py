@@ -65,9 +65,9 @@ def test_the_index_finds_what_comparing_each_with_each_finds(block: list[str], a
 
 def seconds(allow: list[str], block: list[str]) -> float:
     found = policy(block, allow)
-    start = time.perf_counter()
+    start = time.process_time()
     lint(found, TODAY)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_ten_times_the_grants_take_about_ten_times_as_long() -> None:
