@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
-from portgate.backends import Backend
+from portgate.backends import Backend, Session
 from portgate.core.capture import Reading
 from portgate.core.dataclasses import dataclass
 from portgate.engine import Seen, backend_here, backend_of, place_of, saved_capture, understand
@@ -60,7 +60,7 @@ def status(backend_name: str = "auto") -> Status:
         undone = finish.undone(opened) if opened else None
         starts = boot.told(opened) if opened else ""
     session = backend.session()
-    untouched = latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
+    untouched = _untouched(latest, backend, session)
     if latest is not None and untouched and not latest.openings:
         return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
     if not session.read_own().text:
@@ -69,9 +69,14 @@ def status(backend_name: str = "auto") -> Status:
 
     seen = understand(host.capture_rules()).by(backend)
     loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
-    asked = loaded and not untouched and not waiting
-    found = _drift(seen, backend, whole=True) if asked else None
+    generation = _latest_by(backend) if loaded and not untouched and not waiting else None
+    found = _drift(seen, backend, generation, whole=True) if generation else None
     return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
+
+
+def _untouched(latest: Record | None, backend: Backend, session: Session) -> bool:
+    """Whether no rule of this host has changed since the last apply."""
+    return latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
 
 
 def status_of_capture(path: str, backend_name: str = "auto") -> Status:
@@ -89,23 +94,30 @@ def status_of_capture(path: str, backend_name: str = "auto") -> Status:
 
 
 def drift(seen: Seen, backend: Backend) -> Drift | None:
-    """What somebody changed in our rules on this host; None where there is nothing to compare with, or an apply is on trial."""
-    from portgate.apply import journal, state
+    """What somebody changed in our rules on this host; None where there is nothing to compare with, or an apply is on trial.
+
+    Nothing is compared where no rule has changed since the last apply.
+    """
+    from portgate.apply import journal, record, state
+    from portgate.core.drift import Drift
 
     seen = seen.by(backend)
     with state.found(state.state_path()) as opened:
         on_trial = opened is not None and journal.current(opened) is not None
-    return _drift(seen, backend, whole=False) if seen.rules.owned().containers and not on_trial else None
+        latest = record.last(opened) if opened else None
+    generation = _latest_by(backend) if seen.rules.owned().containers and not on_trial else None
+    if generation is None:
+        return None
+    if _untouched(latest, backend, backend.session()):
+        return Drift(generation.revision, generation.policy)
+    return _drift(seen, backend, generation, whole=False)
 
 
-def _drift(seen: Seen, backend: Backend, *, whole: bool) -> Drift | None:
-    """With `whole` also what others do. Rules of another backend than that of the generation are not compared."""
+def _drift(seen: Seen, backend: Backend, generation: Generation, *, whole: bool) -> Drift:
+    """With `whole` also what others do."""
     from portgate.core.drift import Drift, of_ours, of_theirs
     from portgate.core.openings import timeless
 
-    generation = _latest()
-    if generation is None or generation.backend != backend.name:
-        return None
     confirmed = _rules_of(generation)
     repair = backend.transaction(timeless(seen.rules), confirmed)
     ours = of_ours(seen.rules, confirmed, backend.words, repair)
@@ -119,12 +131,14 @@ def _writers(generation: Generation) -> tuple[str, ...]:
     return writers.since(generation.time)
 
 
-def _latest() -> Generation | None:
+def _latest_by(backend: Backend) -> Generation | None:
+    """The generation that was confirmed last; None where that was one of another backend, whose rules can't be compared."""
     from portgate.apply import history as kept
     from portgate.apply import state
 
     with state.found(state.state_path()) as opened:
-        return next(kept.generations(opened), None) if opened else None
+        latest = next(kept.generations(opened), None) if opened else None
+    return latest if latest and latest.backend == backend.name else None
 
 
 def _rules_of(generation: Generation) -> Ruleset:

@@ -284,9 +284,9 @@ def place_of(capture: Capture) -> tuple[Host, Facts]:
 
 def blind_spots(seen: Seen) -> tuple[Diagnostic, ...]:
     """A note when nothing is known about what listens. Trace and verify can do without."""
-    from portgate.sockets import sources
+    from portgate.sockets import source_of
 
-    if seen.capture.of_kind(*sources()):
+    if any(source_of(one.kind) for one in seen.capture.readings):
         return ()
     remedy = "add a part, as in `portgate capture --from ss=FILE`"
     return (Diagnostic("PG425", "the host or its capture tells of no sockets", remedy=remedy),)

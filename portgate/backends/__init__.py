@@ -16,6 +16,7 @@ the same policy is an empty plan.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
@@ -117,10 +118,12 @@ def readers() -> Iterator[str]:
     return (name for name in _folders() if _has(name, "live"))
 
 
-def _folders() -> Iterator[str]:
-    return (module.name for module in iter_modules(__path__) if module.ispkg)
+@cache
+def _folders() -> tuple[str, ...]:
+    return tuple(module.name for module in iter_modules(__path__) if module.ispkg)
 
 
+@cache
 def _has(name: str, part: str) -> bool:
     """Found without an import, for `portgate --help` asks."""
     return any(module.name == part for module in iter_modules([f"{path}/{name}" for path in __path__]))

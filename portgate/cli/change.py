@@ -65,14 +65,15 @@ def _planned(policy: str, host_file: str | None, backend: str) -> tuple[Planned,
 
 
 def _show(planned: Planned, output_format: str, native: bool = False, drift: Drift | None = None) -> None:
-    from portgate.report import plan as report
-    from portgate.report import shapes
-
     complain(planned.plan.warnings, planned.sources)
     if output_format == "json":
+        from portgate.report import shapes
+
         told = None if drift is None else shapes.drift(drift)
         say_json({**shapes.plan(planned.plan, planned.rules), "drift": told})
         return
+    from portgate.report import plan as report
+
     if drift is not None:
         say(report.drift(drift, paint()))
     say(report.lines(planned.plan, planned.rules, paint(), room()))

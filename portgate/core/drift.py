@@ -17,7 +17,7 @@ from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.openings import kept, timeless
 from portgate.core.plan import Action, Words, planned, rule_changes
-from portgate.core.ports import foreign_decider
+from portgate.core.provenance import foreign_decider
 from portgate.core.ruleset import Chain, Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.verify import against_policy

@@ -18,12 +18,10 @@ from portgate.core.expect import results
 from portgate.core.focus import only_near, steady_fields
 from portgate.core.named import packets_of
 from portgate.core.net import Family
-from portgate.core.packets import Packet
 from portgate.core.policy import Default, Expectation, Grant, Outcome, Peer, Policy, Rulebook, Traffic
-from portgate.core.provenance import Grants
-from portgate.core.ruleset import Dnat, Field, Place, Ruleset
+from portgate.core.provenance import foreign_decider
+from portgate.core.ruleset import Field, Ruleset
 from portgate.core.semantics import Analysis
-from portgate.core.trace import trace
 
 RulesOf = Callable[[Policy], Ruleset]
 """The rules that a policy would give a host."""
@@ -173,19 +171,3 @@ def contradictions(policy: Policy, rules: Ruleset, host: Host, wish: Wish, outco
                 yield Diagnostic("PG604", f"{one.packet} still gets in, by {who}")
             else:
                 yield Diagnostic("PG605", f"{one.packet} is still refused, by {who}")
-
-
-def foreign_decider(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> str | None:
-    """What to call the rule that is not ours and decides about a packet; None where ours do."""
-    place = _foreign(rules, packet, host, accepted=accepted)
-    return None if place is None else Grants(rules).decider(place, packet)
-
-
-def _foreign(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> Place | None:
-    """The rule that leads the packet elsewhere, else the last that had a say; None where that one is ours."""
-    places = [step.place for step in trace(rules, packet, host).steps]
-    found = [place for place in places if not rules.containers[place.container].owned]
-    if not accepted:
-        return places[-1] if places and places[-1] in found else None
-    leading = (place for place in found if (rule := rules.rule(place)) and isinstance(rule.verdict, Dnat))
-    return next(leading, found[-1] if found else None)

@@ -1,12 +1,14 @@
-"""From a rule that decided a packet back to the grant that asked for it."""
+"""From a rule that decided a packet back to the grant that asked for it, or to the rule of somebody else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from portgate.core.addresses import Host
 from portgate.core.net import Family
 from portgate.core.packets import DPORT, DST, ICMP_CODE, ICMP_TYPE, IIF, OIF, PROTOCOL, SPORT, SRC, Packet
-from portgate.core.ruleset import All, Any, Element, Field, Lookup, Match, NamedSet, Not, Place, Ruleset
+from portgate.core.ruleset import All, Any, Dnat, Element, Field, Lookup, Match, NamedSet, Not, Place, Ruleset
+from portgate.core.trace import trace
 from portgate.core.words import rule_text
 
 _LEVELS: Mapping[Field, int] = {
@@ -123,3 +125,22 @@ def _lookups(match: Match) -> Iterator[Lookup]:
             yield from _lookups(part)
         case _:
             return
+
+
+# ------------------------------------------------------------------ rules of others
+
+
+def foreign_decider(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> str | None:
+    """What to call the rule that is not ours and decides about a packet; None where ours do."""
+    place = _foreign(rules, packet, host, accepted=accepted)
+    return None if place is None else Grants(rules).decider(place, packet)
+
+
+def _foreign(rules: Ruleset, packet: Packet, host: Host, *, accepted: bool) -> Place | None:
+    """The rule that leads the packet elsewhere, else the last that had a say; None where that one is ours."""
+    places = [step.place for step in trace(rules, packet, host).steps]
+    found = [place for place in places if not rules.containers[place.container].owned]
+    if not accepted:
+        return places[-1] if places and places[-1] in found else None
+    leading = (place for place in found if (rule := rules.rule(place)) and isinstance(rule.verdict, Dnat))
+    return next(leading, found[-1] if found else None)

@@ -1,6 +1,7 @@
 """The contract of a source of sockets, and how sources are found.
 
-A source is a file `portgate/sockets/NAME.py` with the two names of `Source`. It is pure: text in, listeners out.
+A source is a file `portgate/sockets/NAME.py` with the two names of `Source`. It is pure: text in, listeners out. The kinds
+of reading that it parses are called NAME, or NAME and more behind a hyphen, so that only what is needed is imported.
 Nothing else in portgate names a source, so adding one is adding a file. What reads a live host is in `live/`.
 """
 
@@ -32,16 +33,30 @@ class Source(Protocol):
         """
 
 
-@cache
 def sources() -> dict[str, Source]:
     """Every source, by the kinds of reading that it parses."""
-    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__) if not found.ispkg]
-    return {kind: cast(Source, module) for module in modules for kind in module.KINDS}
+    return {kind: source for source in map(_source, _names()) for kind in source.KINDS}
+
+
+def source_of(kind: str) -> Source | None:
+    """The source of a kind of reading; None where that tells of no sockets."""
+    name = kind.partition("-")[0]
+    source = _source(name) if name in _names() else None
+    return source if source and kind in source.KINDS else None
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(found.name for found in iter_modules(__path__) if not found.ispkg)
+
+
+def _source(name: str) -> Source:
+    return cast(Source, import_module(f"{__name__}.{name}"))
 
 
 def parse(readings: Iterable[Reading]) -> Sockets:
     """What listens, from all readings that tell of sockets; other readings are passed over."""
-    parts = [sources()[one.kind].parse(one) for one in readings if one.kind in sources()]
+    parts = [source.parse(one) for one in readings if (source := source_of(one.kind))]
     if len(parts) == 1:
         return parts[0]
     listeners: tuple[Listener, ...] = ()

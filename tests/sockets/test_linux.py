@@ -141,6 +141,8 @@ def test_no_damage_ends_in_anything_but_a_diagnostic(content: dict[str, Any]) ->
 def test_every_source_is_found_by_its_kinds() -> None:
     assert sockets.sources()["linux-sockets"].KINDS == linux.KINDS == ("linux-sockets",)
     assert sockets.sources()["ss"].KINDS == ss.KINDS == ("ss",)
+    assert {kind: sockets.source_of(kind) for kind in sockets.sources()} == sockets.sources()
+    assert [sockets.source_of(kind) for kind in ("nft", "netstat-of-nobody", "__init__", "live", "")] == [None] * 5
 
 
 def test_readings_that_do_not_tell_of_sockets_are_passed_over_and_others_are_joined() -> None:

@@ -35,9 +35,9 @@ class Iptables:
         return frozenset(Feature) - {Feature[name] for name in LACKING}
 
     def available(self) -> str | None:
-        from portgate.backends.iptables import session
+        from portgate.backends.iptables import store
 
-        return session.available(self._store)
+        return store.available(self._store)
 
     def lower(self, desired: Ruleset) -> Ruleset:
         from portgate.backends.iptables import lower

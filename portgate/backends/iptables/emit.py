@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from portgate.backends.iptables import HEADER
 from portgate.backends.iptables.limits import limit_listed, limit_memory
 from portgate.backends.iptables.lower import lower, parts_of
-from portgate.backends.iptables.names import BASES, is_ours, set_names
+from portgate.backends.iptables.names import BASES, PROGRAMS, is_ours, set_names
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
@@ -62,7 +62,6 @@ from portgate.core.ruleset import (
     Test,
 )
 
-PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 COMMENT_MAX = 255
 _CONNECTED = ((CtState.NEW.value, CtState.RELATED.value),)
 _OF_CONNECTION = {Field.DNATED, Field.ORIGINAL_DST4, Field.ORIGINAL_DST6, Field.ORIGINAL_DPORT}

@@ -10,6 +10,7 @@ CHAIN_PREFIX = "PORTGATE-"
 SET_PREFIX = "pg_"
 TABLES = ("nat", "filter")  # in the order in which they are loaded: what translates, then what may drop
 IP = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+PROGRAMS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 
 # Our chains that chains of the kernel jump to. They stand before other rules, as a chain of such a priority would.
 BASES = {

@@ -20,45 +20,28 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from portgate.backends.iptables import live
 from portgate.backends.iptables.bundle import CHANGE, KIND, Part, parts
-from portgate.backends.iptables.emit import PROGRAMS
 from portgate.backends.iptables.live import programs
-from portgate.backends.iptables.names import CHAIN_PREFIX, SET_PREFIX, TABLES
+from portgate.backends.iptables.names import CHAIN_PREFIX, PROGRAMS, SET_PREFIX, TABLES
 from portgate.backends.iptables.parse import parse
 from portgate.backends.iptables.parse_options import each_line
+from portgate.backends.iptables.store import available, default_store, said
 from portgate.backends.iptables.transaction import restoring, transaction
 from portgate.core.capture import Artifact, Reading, Step
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 CLONE_NEWNET = 0x40000000
-CAP_NET_ADMIN = 12
 LOCK_PATIENCE = "5"  # seconds, for another program that changes legacy tables
 _DESTROY_TRIES = 50
 _HASHING = re.compile(r" (?:hashsize|bucketsize|initval) \S+")  # of a set's order, not of its members
 _LINE = re.compile(r"line:? (\d+)")
-_INSTALL = "`apt install iptables` on Debian and Ubuntu, `dnf install iptables-nft` on Fedora"
-
-
-def available(store: str = "") -> str | None:
-    """None when this process can drive iptables, else why not and what to do."""
-    missing = [name for name in _needed(store or _default_store()) if programs.find(name) is None]
-    if missing:
-        return f"there is no {missing[0]} here; install it: {_INSTALL}"
-    if not _may_change():
-        return "no permission for the firewall; run this command as root"
-    return None
-
-
-def _needed(store: str) -> list[str]:
-    return [f"{name}-{store}-{verb}" for name in PROGRAMS.values() for verb in ("save", "restore")]
 
 
 def starting(closed: str, text: str, store: str = "") -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """The programs that load one complete text and then change it into the other, in the store that this host uses."""
-    store = store or _default_store()
+    store = store or default_store()
     first, second = (parse((Reading(KIND, one, "the history"),)) for one in (closed, text))
     change = transaction(first, second)
     return tuple(_steps(closed, store)), tuple(_steps(change.text if change else "", store))
@@ -74,37 +57,11 @@ def _steps(text: str, store: str) -> Iterator[Step]:
             yield Step((f"{program}-{store}-restore", "--noflush", "-w", LOCK_PATIENCE), f"{index}.{program}", part)
 
 
-def _default_store() -> str:
-    """The store that holds our rules, else that of the program `iptables`, else nf_tables."""
-    if any(CHAIN_PREFIX in text for text in _legacy_listings()):
-        return "legacy"
-    usual = programs.find("iptables")
-    has_nft = programs.find("iptables-nft-restore") is not None
-    return "legacy" if not has_nft or (usual and "legacy" in Path(usual).resolve().name) else "nft"
-
-
-def _legacy_listings() -> Iterator[str]:
-    for family, name in (("ip", "iptables"), ("ip6", "ip6tables")):
-        program = programs.find(f"{name}-legacy-save")
-        if program and _may_change() and live.has_legacy_tables(family):
-            yield _said([program])
-
-
-def _may_change() -> bool:
-    """Whether this process has CAP_NET_ADMIN."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> CAP_NET_ADMIN & 1)
-
-
 class IptablesSession:
     """See `portgate.backends.Session`."""
 
     def __init__(self, store: str = "") -> None:
-        self.store = store or _default_store()
+        self.store = store or default_store()
         if reason := available(self.store):
             raise PortgateError(Diagnostic("PG463", reason))
 
@@ -151,15 +108,15 @@ class IptablesSession:
     def _listings(self) -> Iterator[str]:
         """The tables in which our chains can stand, whole: whether they are in their place depends on other rules."""
         for name in PROGRAMS.values():
-            said = _said([str(programs.find(f"{name}-{self.store}-save"))])
-            if found := re.search(rf"^# Table `({'|'.join(TABLES)})' is incompatible", said, re.MULTILINE):
+            listing = said([str(programs.find(f"{name}-{self.store}-save"))])
+            if found := re.search(rf"^# Table `({'|'.join(TABLES)})' is incompatible", listing, re.MULTILINE):
                 raise PortgateError(Diagnostic("PG464", f"the table {found[1]} of {name}"))
-            yield f"#: {name}\n" + "".join(_tables(live.steady(said)))
+            yield f"#: {name}\n" + "".join(_tables(live.steady(listing)))
 
     def _own_sets(self) -> Iterator[str]:
         ipset = programs.find("ipset")
-        if ipset and f"\n{SET_PREFIX}" in "\n" + _said([ipset, "list", "-name"]):
-            lines = _HASHING.sub("", _said([ipset, "save"])).split("\n")
+        if ipset and f"\n{SET_PREFIX}" in "\n" + said([ipset, "list", "-name"]):
+            lines = _HASHING.sub("", said([ipset, "save"])).split("\n")
             ours = [line for line in lines if line.partition(" ")[2].startswith(SET_PREFIX)]
             yield from (f"#ipset {line}\n" for line in sorted(ours, key=lambda line: (line.startswith("add "), line)))
 
@@ -225,13 +182,6 @@ def _destroy(argv: list[str]) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def _said(argv: list[str]) -> str:
-    try:
-        return programs.run(argv)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PortgateError(Diagnostic("PG463", f"{' '.join(argv)}: {programs.why(error)}")) from error
 
 
 def _told(argv: list[str], text: str) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from portgate.backends.iptables import HEADER
 from portgate.backends.iptables.bundle import CHANGE, parts
-from portgate.backends.iptables.emit import PROGRAMS, Names, NotOursError, jump, rule_text, set_lines
+from portgate.backends.iptables.emit import Names, NotOursError, jump, rule_text, set_lines
 from portgate.backends.iptables.lower import lower
-from portgate.backends.iptables.names import CHAIN_PREFIX, IP, TABLES, base_of, is_ours, set_names
+from portgate.backends.iptables.names import CHAIN_PREFIX, IP, PROGRAMS, TABLES, base_of, is_ours, set_names
 from portgate.backends.iptables.own import is_jump_to_us, own_set
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
