@@ -35,7 +35,7 @@ class Iptables:
         return frozenset(Feature) - {Feature[name] for name in LACKING}
 
     def available(self) -> str | None:
-        from portgate.backends.iptables import store
+        from portgate.backends.iptables.live import store
 
         return store.available(self._store)
 

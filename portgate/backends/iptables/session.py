@@ -24,10 +24,10 @@ from functools import partial
 from portgate.backends.iptables import live
 from portgate.backends.iptables.bundle import CHANGE, KIND, Part, parts
 from portgate.backends.iptables.live import programs
+from portgate.backends.iptables.live.store import available, default_store, said
 from portgate.backends.iptables.names import CHAIN_PREFIX, PROGRAMS, SET_PREFIX, TABLES
 from portgate.backends.iptables.parse import parse
 from portgate.backends.iptables.parse_options import each_line
-from portgate.backends.iptables.store import available, default_store, said
 from portgate.backends.iptables.transaction import restoring, transaction
 from portgate.core.capture import Artifact, Reading, Step
 from portgate.core.diagnostics import Diagnostic, PortgateError
