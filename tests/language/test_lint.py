@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from datetime import date
 
@@ -64,10 +65,18 @@ def test_the_index_finds_what_comparing_each_with_each_finds(block: list[str], a
 
 
 def seconds(allow: list[str], block: list[str]) -> float:
+    """The quickest of three, without the collector, which walks all that the other tests have left."""
     found = policy(block, allow)
-    start = time.process_time()
-    lint(found, TODAY)
-    return time.process_time() - start
+    times = []
+    gc.disable()
+    try:
+        for _ in range(3):
+            start = time.process_time()
+            lint(found, TODAY)
+            times.append(time.process_time() - start)
+    finally:
+        gc.enable()
+    return min(times)
 
 
 def test_ten_times_the_grants_take_about_ten_times_as_long() -> None:
