@@ -58,7 +58,7 @@ def _echo(listening: Sequence[socket.socket]) -> None:
             for key, _ in selector.select():
                 answer: Callable[[selectors.BaseSelector, socket.socket], None] = key.data
                 with suppress(OSError):  # the far end may be gone, or its answer be rejected
-                    answer(selector, key.fileobj)  # type: ignore[arg-type]
+                    answer(selector, key.fileobj)  # type: ignore[arg-type]  # only sockets are registered
 
 
 def _accept(selector: selectors.BaseSelector, listening: socket.socket) -> None:

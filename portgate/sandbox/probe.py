@@ -110,7 +110,7 @@ class _Conversations:
             while waiting and self._may_start():
                 yield from self._begin(waiting.popleft())
             for key, _ in self._selector.select(self._rest(bool(waiting))):
-                yield from self._heard(key.fileobj, key.data)  # type: ignore[arg-type]
+                yield from self._heard(key.fileobj, key.data)  # type: ignore[arg-type]  # only sockets are registered
             yield from self._given_up()
 
     def _may_start(self) -> bool:
