@@ -64,6 +64,9 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
         try:
             root = _Composer(text, file, found).document()
         except yaml.MarkedYAMLError as error:
+            if "nesting depth" in str(error.problem):  # libyaml has a limit of its own since PyYAML 6.0.4
+                _refuse_depth(_place(error, lines, file), mistakes)
+                return None
             first, last = _offending_lines(error, lines)
             if first != last_cut + 1 or not _may_follow(error):
                 _report_syntax(error, lines, file, mistakes)
@@ -75,13 +78,17 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
             mistakes.add("PG104", str(error), Span(file, 1, 1, 1, 1))
             return None
         except _TooDeepError as error:
-            mistakes.add("PG111", f"more than {DEPTH} levels", error.place, "remove some of the brackets")
-            mistakes.damaged = True
+            _refuse_depth(error.place, mistakes)
             return None
         else:
             mistakes.extend(found)
             return root
     return None
+
+
+def _refuse_depth(place: Placed | Span, mistakes: Mistakes) -> None:
+    mistakes.add("PG111", f"more than {DEPTH} levels", place, "remove some of the brackets")
+    mistakes.damaged = True
 
 
 def _parse_folded(folded: Folded, file: str, mistakes: Mistakes) -> Node | None:
