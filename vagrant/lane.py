@@ -23,7 +23,8 @@ SLOWEST = 15.0  # seconds to the kernel's first complaint; slower than that, not
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="script/vm-test")
-    parser.add_argument("--box", type=Path, required=True)
+    # QEMU looks for a disk from the folder of the disk that is based on it.
+    parser.add_argument("--box", type=lambda name: Path(name).resolve(), required=True)
     parser.add_argument("--seconds", type=float, default=900, help="the time limit")
     options, for_pytest = parser.parse_known_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the machines are taken down
