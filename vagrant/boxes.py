@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from vagrant import checks
+from vagrant import checks, emulator
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "build/vm"
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="vagrant/run")
     parser.add_argument("box", nargs="*", choices=[[], *targets], help="one of boxes.yaml")
     parser.add_argument("--seconds", type=float, default=3600, help="the time limit for each")
+    parser.add_argument("--make-only", action="store_true", help="make the local boxes, and no more")
     options, for_pytest = parser.parse_known_args(arguments)
     if shutil.which("vagrant") is None:
         print("NOT RUN: there is no vagrant here")
@@ -36,7 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     chosen = options.box or targets
     RESULTS.mkdir(parents=True, exist_ok=True)
     if local:
-        _make_boxes({machines[name]["suite"] for name in (*chosen, "prober")})
+        suites = {machines[name]["suite"] for name in (*chosen, "prober")}
+        _make_boxes(suites)
+        os.environ.setdefault("PORTGATE_DRIVER", _driver(RESULTS / min(suites)))
+    if options.make_only:
+        return 0
     try:
         ended = {name: _checked(name, machines[name], options.seconds, for_pytest) for name in chosen}
     finally:
@@ -77,6 +82,12 @@ def _make_boxes(suites: set[str]) -> None:
         if not (RESULTS / f"{suite}.json").exists():
             subprocess.run([HERE / "box/build", RESULTS / suite, suite], check=True)
             subprocess.run([HERE / "box/pack", RESULTS / suite, RESULTS / suite], check=True)
+
+
+def _driver(box: Path) -> str:
+    """KVM where it truly starts a kernel."""
+    found = emulator.accelerator(box)
+    return "kvm" if found and found.name == "kvm" else "qemu"
 
 
 def _vagrant(*words: str) -> int:

@@ -61,6 +61,7 @@ def pair(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
     made = Pair(target, prober, expectations.load(), addresses, management or "eth0", towards_prober or "eth1")
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip += ["--no-build-isolation"]  # with the build tool that is installed here: there may be no network
     subprocess.run([*pip, "--wheel-dir", str(folder), str(ROOT)], check=True)
     (wheel,) = folder.iterdir()
     made.prepare(wheel, ROOT / "policies", tmp_path_factory.mktemp("machines"))
