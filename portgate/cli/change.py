@@ -110,6 +110,12 @@ message_option = click.option("--message", default="", help="Why, for `portgate 
 @backend_option
 @format_option
 @click.option("--dry-run", is_flag=True, help="Only show what would change: exactly `portgate plan`.")
+@click.option(
+    "--planned",
+    "plan_file",
+    metavar="FILE",
+    help="Only if the plan is still that in FILE, from `portgate plan --format json`.",
+)
 @yes_option
 @confirm_option
 @override_option
@@ -120,6 +126,7 @@ def apply(
     backend: str,
     output_format: str,
     dry_run: bool,
+    plan_file: str | None,
     yes: bool,
     window: float | None,
     overrides: tuple[str, ...],
@@ -132,6 +139,7 @@ def apply(
     not, the old rules are restored. Where nobody can be asked, it refuses without --yes. Rules that would lock out an administrator (your SSH
     session, or who the policy names under `management`) are refused before anything is touched, without --override.
     With --confirm a guard restores the old rules at the deadline, unless `portgate confirm` is run from a new connection.
+    With --planned what somebody has reviewed is loaded, and nothing else: it refuses if policy or host have changed since.
     """
     from portgate import changes
 
@@ -142,7 +150,16 @@ def apply(
         lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
         yes=yes,
         output_format=output_format,
+        reviewed=_reviewed(plan_file),
     )
+
+
+def _reviewed(plan_file: str | None) -> Callable[[Planned], None] | None:
+    if plan_file is None:
+        return None
+    from portgate.cli import reviewed
+
+    return reviewed.plan(plan_file)
 
 
 def show_only(planned: Planned, drift: Drift | None = None, *, output_format: str) -> int:
@@ -157,21 +174,29 @@ def carry_out(
     yes: bool,
     output_format: str,
     more: Callable[[], Mapping[str, object]] | None = None,
+    reviewed: Callable[[Planned], None] | None = None,
 ) -> int:
-    """Runs an apply with or without asking, and tells what came of it. `run` gets whom to ask; `more` is told in JSON, too."""
+    """Runs an apply with or without asking, and tells what came of it.
+
+    **Shape** `run` gets whom to ask; `more` is told in JSON, too; `reviewed` refuses a plan.
+    """
     if not yes and (output_format == "json" or not sys.stdin.isatty()):
         raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
     told: list[Diagnostic] = []
     progress = Progress("applying")
 
     def consents(planned: Planned) -> bool:
+        if reviewed is not None:
+            reviewed(planned)
+        if yes:
+            return True
         with progress.paused():
             told.extend(planned.plan.warnings)
             _show(planned, "text")
             return click.confirm("\nLoad these rules?", default=False, err=True)
 
     with progress, _ending_in_order():
-        done = run(None if yes else consents)
+        done = run(None if yes and reviewed is None else consents)
     if done is None:
         say(["nothing was changed"])
         return 1
