@@ -145,15 +145,21 @@ class Entries:
         traffic, sources = self._ports(fields["port"]), self._peers.optional(fields, "from")
         if any(part.protocol not in PORT_PROTOCOLS for part in traffic):
             self._mistakes.add("PG222", "only protocols with ports can be forwarded", fields["port"][1], "name a port")
-        address, port = self._records.scalar(fields["to"][1], values.target) or (None, None)
+        grant = self._finished(node, fields, "forward-", traffic, sources, ())
+        place = self._records.scalar(fields["to"][1], values.target)
+        if place is None:
+            return None
+        address, port = place
         self._check_families(node, traffic, sources, (Peer(addresses=address),) if address else ())
-        return Forward(self._finished(node, fields, "forward-", traffic, sources, ()), address, port)
+        return Forward(grant, address, port)
 
     def _expectation(self, node: Node) -> Expectation | None:
         fields = self._records.fields(node, grammar.EXPECTATION)
         if fields is None:
             return None
         if ("only" in fields) == ("is" in fields) or ("only" in fields and len(fields) > 1):
+            if not fields.keys() <= grammar.EXPECTATION.names:
+                return None  # which is reported, and the unknown key may be the one that says it
             remedy = "write `{port: ssh, from: office, is: accepted}` or `{only: [ssh, https]}`"
             self._mistakes.add("PG226", "it needs either `is`, or `only` and nothing else", node, remedy)
             return None

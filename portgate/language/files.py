@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from portgate.core.diagnostics import Span
 from portgate.language.mistakes import Mistakes, Placed, span_of
-from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence, is_null
 from portgate.language.parse import parse
 from portgate.language.text import POLICY_BYTES, decode
 
@@ -33,12 +33,13 @@ class Files:
         """The text of a file, whose name stands at `place`."""
         span = span_of(place) if place else Span(path, 1, 1, 1, 1)
         if not path.isprintable():
-            self._mistakes.add("PG101", "the path holds characters that cannot be shown", span)
+            detail = "the path holds characters that cannot be shown"
+            self._mistakes.add("PG101", detail, span, "give the file another name")
             return None
         try:
             data = self._read(path)
         except OSError as error:
-            self._mistakes.add("PG101", f"`{path}`: {error.strerror or error}", span, _reading_remedy(path))
+            self._mistakes.add("PG101", f"`{path}`: {error.strerror or error}", span, _reading_remedy(path, error))
             return None
         return decode(data, path, limit, self._mistakes)
 
@@ -105,16 +106,19 @@ class Files:
                 return Sequence(first.start_mark, first.end_mark, [*first.entries, *second.entries])
             case (Scalar(), Scalar()) if first.value == second.value:
                 return first
-            case (Scalar(value="", style="" | None), Mapping() | Sequence()):
+            case (Scalar(), Mapping() | Sequence()) if is_null(first):
                 return second
-            case (Mapping() | Sequence(), Scalar(value="", style="" | None)):
+            case (Mapping() | Sequence(), Scalar()) if is_null(second):
                 return first
             case (Broken(), _) | (_, Broken()):
                 return Broken(first)
         related = ((span_of(second), "and here"),)
         detail = f"`{name}` is set in two files, and not to the same"
         self._mistakes.add("PG115", detail, first, "keep one of the two", related)
-        return first
+        if type(first) is type(second):
+            return first
+        self._mistakes.damaged = True  # which of them is of the wrong kind is not known here, nor what it should define
+        return Broken(first)
 
 
 def relative(entry: Scalar) -> str:
@@ -123,10 +127,12 @@ def relative(entry: Scalar) -> str:
 
 
 def _entries(pair: Pair | None) -> list[Node]:
-    if pair is None or (isinstance(pair[1], Scalar) and not pair[1].value):
+    if pair is None or is_null(pair[1]):
         return []
     return pair[1].items if isinstance(pair[1], Sequence) else [pair[1]]
 
 
-def _reading_remedy(path: str) -> str:
+def _reading_remedy(path: str, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "run as somebody who may read it, or change its permissions"
     return "check the path" if posixpath.isabs(path) else "check the path; it is relative to the file that names it"

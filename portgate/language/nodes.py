@@ -131,6 +131,19 @@ def expanded(item: Node | Entry) -> Node:
     return item.expanded() if isinstance(item, Entry) else item
 
 
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+
+def is_null(node: Node) -> bool:
+    """A key with nothing behind it, or with YAML's words for nothing."""
+    return type(node) is Scalar and node.value in NULLS and not node.style
+
+
+def is_merge(key: str, value: Node) -> bool:
+    """YAML's key for "all that stands there", whose value is an alias and reported already."""
+    return key == "<<" and type(value) is Broken
+
+
 def words_of(item: Node | Entry) -> dict[str, str]:
     """What an entry says that is all words; empty for any other. A word alone is its port."""
     if type(item) is Entry:
@@ -140,7 +153,7 @@ def words_of(item: Node | Entry) -> dict[str, str]:
     words: dict[str, str] = {}
     if type(item) is Mapping:
         for key, (_, value) in item.pairs.items():
-            if type(value) is not Scalar or not value.value:
+            if type(value) is not Scalar or value.value in NULLS:
                 return {}
             words[key] = value.value
     return words

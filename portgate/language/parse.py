@@ -169,10 +169,12 @@ class _Composer:
         pairs: dict[str, Pair] = {}
         next_event = self._next
         value: Any = start
+        refused = False
         while (kind := type(key := next_event())) is not MappingEndEvent:
             if kind is not ScalarEvent:
                 self._refuse_key(self._node(key))
                 value = self._node(next_event())
+                refused = True
                 continue
             value = next_event()
             if type(value) is not ScalarEvent or value.anchor is not None or value.tag is not None:
@@ -182,7 +184,8 @@ class _Composer:
                 self._report_duplicate(pairs[text][0], key)
             else:
                 pairs[text] = (key, value)
-        return Mapping(start.start_mark, key.end_mark if start.flow_style else value.end_mark, pairs)
+        found = Mapping(start.start_mark, key.end_mark if start.flow_style else value.end_mark, pairs)
+        return Broken(found) if refused and not pairs else found
 
     def _sequence(self, start: Any) -> Sequence:
         items: list[Node | Entry] = []
@@ -210,7 +213,10 @@ class _Composer:
         self._mistakes.add("PG106", f"`{second.value}` is written twice", second, "join the two", related)
 
     def _refuse_key(self, key: Node) -> None:
-        if not isinstance(key, Broken):
+        if isinstance(key, Mapping):
+            detail = "braces in braces are the sign of a template that was not filled in"
+            self._mistakes.add("PG108", detail, key, "check what the template makes of it")
+        elif not isinstance(key, Broken):
             self._mistakes.add("PG108", "a key is a plain word", key, "write `key: value`")
 
 
@@ -227,6 +233,7 @@ _REMEDIES = (
     ("alphabetic or numeric", 'quote a value that begins with `*` or `&`: "*"'),
     ("scanning a tag", "quote a value that begins with `!`"),
     ("unexpected ':'", "quote a value that holds colons"),
+    ("<document start>", "remove what stands behind the end of the document"),
 )
 
 

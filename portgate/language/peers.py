@@ -7,7 +7,7 @@ from portgate.core.policy import Peer
 from portgate.language import grammar
 from portgate.language.mistakes import Mistakes
 from portgate.language.names import Names
-from portgate.language.nodes import Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence, is_null
 from portgate.language.records import Records
 
 Peers = tuple[Peer, ...]
@@ -33,7 +33,7 @@ class PeerReader:
         return self.read(fields[key]) if key in fields else ANYBODY
 
     def _item(self, node: Node) -> Peers:
-        if type(node) is not Scalar or not (node.value or node.style):
+        if type(node) is not Scalar or is_null(node):
             return self._other(node)
         return self._records.convert(node, self.named) or ANYBODY
 
@@ -82,10 +82,15 @@ class PeerReader:
         before = self._mistakes.count
         peers = self.read(pair)
         if peers == ANYBODY:
-            return ANY_ADDRESS if self._mistakes.count == before else NOBODY
+            wrong = self._mistakes.count > before or _has_broken(pair[1])
+            return NOBODY if wrong else ANY_ADDRESS
         if any(peer.interfaces for peer in peers):
             self._mistakes.add("PG222", "only addresses can be excepted, not interfaces", pair[1], "name addresses")
         found = NOBODY
         for peer in peers:
             found |= peer.addresses or NOBODY
         return found
+
+
+def _has_broken(node: Node) -> bool:
+    return any(isinstance(one, Broken) for one in (node.items if isinstance(node, Sequence) else [node]))

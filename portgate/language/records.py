@@ -9,14 +9,9 @@ from portgate.language import values
 from portgate.language.files import KINDS
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes
-from portgate.language.nodes import Broken, Entry, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Entry, Mapping, Node, Pair, Scalar, Sequence, is_merge, is_null
 
 T = TypeVar("T")
-
-
-def is_null(node: Node) -> bool:
-    """A key with nothing behind it."""
-    return isinstance(node, Scalar) and not node.value and not node.style
 
 
 class Records:
@@ -54,9 +49,11 @@ class Records:
             return {}
         if not isinstance(pair[1], Mapping):
             self.expected("a mapping from names", pair[1], f"write `{section}:`, and below it `name: ...` lines")
+            self._mistakes.damaged = True
             return {}
-        for key, _ in pair[1].pairs.values():
-            self.convert(key, values.name)
+        for key, value in pair[1].pairs.values():
+            if not is_merge(key.value, value):
+                self.convert(key, values.name)
         return pair[1].pairs
 
     def items(self, pair: Pair) -> list[Node]:
@@ -92,7 +89,7 @@ class Records:
 
     def scalar(self, node: Node, convert: Callable[[str], T]) -> T | None:
         """A plain value converted. None when it is wrong, which is reported."""
-        if type(node) is not Scalar or not (node.value or node.style):
+        if type(node) is not Scalar or is_null(node):
             self.expected("a plain value", node)
             return None
         return self.convert(node, convert)
@@ -135,7 +132,7 @@ class Records:
         known = ", ".join(key.name for key in record.keys)
         for text, (key, value) in node.pairs.items():
             name, _, rest = text.partition(":")
-            if text not in record.names and not (text == "<<" and isinstance(value, Broken)):
+            if text not in record.names and not is_merge(text, value):
                 remedy = self._mistakes.suggest(text, record.names) or f"the keys here are {known}"
                 if name in record.names:
                     remedy = f"write `{name}: {rest.strip()}`, with a space behind the colon"
