@@ -41,7 +41,8 @@ def check(policies: tuple[str, ...], output_format: str) -> int:
         for path, loaded in checked.items():
             complain(loaded.diagnostics, loaded.sources)
             if loaded.policy is not None:
-                say([f"{path}: {len(loaded.policy.grants())} grants"])
+                count = len(loaded.policy.grants())
+                say([f"{path}: {count} grant{'' if count == 1 else 's'}"])
     found = [one.severity for loaded in checked.values() for one in loaded.diagnostics]
     return max((EXIT_CODES[severity] for severity in found), default=0)
 

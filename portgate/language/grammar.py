@@ -25,9 +25,10 @@ LIMIT_PATTERN = r"([0-9]{1,9})\s*/\s*(second|minute|hour|day)(\s+burst\s+([0-9]{
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A plain value. `pattern` is that of the whole value, "" for free text."""
+    """A plain value. `pattern` is that of the whole value, "" for free text; `or_number`: also one that YAML takes for a number."""
 
     pattern: str = ""
+    or_number: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ ZONE = Record(
     (
         Key(
             "interfaces",
-            Many(Text(r"[^\s/'\"]{1,15}\*?"), or_one=True),
+            Many(Text(r"[^\s/:'\"\\]{1,15}\*?|\*", or_number=True), or_one=True),
             "arriving through one of these interfaces",
             example="eth1",
         ),
@@ -134,7 +135,11 @@ ZONE = Record(
 )
 
 _ABOUT = (
-    Key("id", Text(ID_PATTERN), "stable name of the entry in the host's rules; derived from its content when absent"),
+    Key(
+        "id",
+        Text(ID_PATTERN, or_number=True),
+        "stable name of the entry in the host's rules; derived from its content when absent",
+    ),
     Key("note", FREE, "why the entry exists"),
     Key("owner", FREE, "who answers for it"),
     Key("expires", Day(), "last day on which it holds"),
@@ -210,7 +215,7 @@ POLICY = Record(
         Key("portgate", Number(1, 1), "version of the language", required=True, example=VERSION),
         Key("name", FREE, "name of the policy; that of the file when absent"),
         Key("description", FREE, "what the policy is for"),
-        Key("include", Many(FREE, or_one=True), "files to unite with this one, relative to it"),
+        Key("include", Either((FREE, Many(FREE))), "files to unite with this one, relative to it"),
         Key("zones", Named(ZONE), "where traffic comes from, by name"),
         Key("addresses", Named(Either((Many(ADDRESS_ITEM, or_one=True),))), "address sets, by name"),
         Key("services", Named(PORTS), "ports, by name; added to the built-in table"),

@@ -31,8 +31,8 @@ def _shape(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     match shape:
         case Text(""):
             return {"type": _PLAIN}
-        case Text(pattern):
-            return {"type": "string", "pattern": f"^(?:{pattern})$"}
+        case Text(pattern, or_number):
+            return {"type": _PLAIN if or_number else "string", "pattern": f"^(?:{pattern})$"}
         case Day():
             return {"pattern": f"^(?:{grammar.DATE_PATTERN})$", "not": {"type": _NOT_TEXT}}
         case Word(words):

@@ -21,7 +21,7 @@ MARKER = "\ue000"
 
 def _pair(no: str) -> str:
     """A key with a word that YAML reads as it stands; a plain one holds none of the characters `no`."""
-    plain = rf"\w[^\s:#{no}]*+(?:(?: ++[^\s:#{no}]|:(?=[\w:/]))[^\s:#{no}]*+)*+"
+    plain = rf"(?!(?i:null)\b)\w[^\s:#{no}]*+(?:(?: ++[^\s:#{no}]|:(?=[\w:/]))[^\s:#{no}]*+)*+"
     return rf"""[a-z]++: ++(?:"[^"\\\n]++"|'[^'\n]++'|{plain})"""
 
 

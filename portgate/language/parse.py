@@ -165,7 +165,7 @@ class _Composer:
         what = f"`&{event.anchor}` is an anchor" if event.anchor else f"`{tag}` is a tag"
         self._mistakes.add("PG110", what, event, "remove it, and quote the value if it begins with & or !")
 
-    def _mapping(self, start: Any) -> Mapping:
+    def _mapping(self, start: Any) -> Mapping | Broken:
         pairs: dict[str, Pair] = {}
         next_event = self._next
         value: Any = start

@@ -14,6 +14,7 @@ from portgate.core.net import (
     PROTOCOLS,
     AddressSet,
     Family,
+    Interval,
     format_interval,
     interface_interval,
     ipv4_prefix,
@@ -32,9 +33,14 @@ _ID = re.compile(grammar.ID_PATTERN)
 _DATE = re.compile(grammar.DATE_PATTERN)
 _LIMIT = re.compile(grammar.LIMIT_PATTERN)
 _TARGET = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]+)")
+_FOREIGN_PORT = re.compile(
+    r"((?P<before>tcp|udp|sctp|dccp|udplite)[ /:]+)?(?P<first>[0-9]{1,5})( ?[:-] ?(?P<last>[0-9]{1,5}))?( ?/ ?(?P<behind>tcp|udp|sctp|dccp|udplite))?"
+)
 _NETMASK = re.compile(r"([0-9.]+)/([0-9]+\.[0-9.]+)")
 
 _PORT_NUMBERS = {name: PROTOCOLS[name] for name in grammar.PORT_PROTOCOL_NAMES}
+MAPPED = 0xFFFF
+"""What stands before the last 32 bits of an IPv4-mapped IPv6 address."""
 RESERVED = frozenset({"any"})
 _ALL = frozenset({"any", "all", "*"})
 
@@ -72,18 +78,36 @@ def no_port(text: str) -> MistakeError:
     """Why a text that is neither a port nor a known service is no port."""
     match = _BARE_PORT.fullmatch(text)
     if match is None:
-        remedy = "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
-        if text in _ALL:
-            remedy = "leave `port` out to mean all traffic, or write `proto: tcp` for all of TCP"
-        elif text in PROTOCOLS:
-            remedy = f"write `proto: {text}` for all of this protocol"
-        return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", remedy)
+        return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", _port_remedy(text))
     first, last = match[1], match[2] or match[1]
     if _is_port(first) and _is_port(last) and int(first) <= int(last):
+        ports = _range(first, last)
         return MistakeError(
-            "PG202", f"{shown(text)} does not say which protocol", f"write `{text}/tcp` or `{text}/udp`"
+            "PG202", f"{shown(text)} does not say which protocol", f"write `{ports}/tcp` or `{ports}/udp`"
         )
     return _wrong_range(first, last, match[3] or "/tcp")
+
+
+def _port_remedy(text: str) -> str:
+    if text in _ALL:
+        return "leave `port` out to mean all traffic, or write `proto: tcp` for all of TCP"
+    if text in PROTOCOLS:
+        return f"write `proto: {text}` for all of this protocol"
+    parts = [_FOREIGN_PORT.fullmatch(part.strip()) for part in text.lower().split(",")]
+    written = [_as_port(part, parts[-1]) for part in parts if part and parts[-1]]
+    if len(written) < len(parts):
+        return "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
+    return f"write `{written[0]}`" if len(written) == 1 else f"write a list: `[{', '.join(written)}]`"
+
+
+def _as_port(match: re.Match[str], last: re.Match[str]) -> str:
+    """As it is written here, what other tools write `tcp/80`, `8000:8100` or, with the protocol behind the last, `80,443/tcp`."""
+    protocol = match["before"] or match["behind"] or last["before"] or last["behind"] or "tcp"
+    return f"{_range(match['first'], match['last'] or match['first'])}/{protocol}"
+
+
+def _range(first: str, last: str) -> str:
+    return str(int(first)) if first == last else f"{int(first)}-{int(last)}"
 
 
 def _wrong_range(first: str, last: str, suffix: str) -> MistakeError:
@@ -122,6 +146,8 @@ def protocol(text: str) -> Traffic:
         return Traffic(int(text))
     near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1, cutoff=0.7)
     remedy = f"did you mean `{near[0]}`?" if near else "give its number, 0 to 255"
+    if text == "ping":
+        remedy = "write `port: ping`"
     if text in _ALL:
         remedy = "leave `proto` out to mean all traffic"
     raise MistakeError("PG212", f"{shown(text)} is not a protocol", remedy)
@@ -133,9 +159,20 @@ def protocol(text: str) -> Traffic:
 def addresses(text: str) -> AddressSet:
     """An address, prefix or range."""
     try:
-        return AddressSet((), (ipv6_prefix(text),)) if ":" in text else AddressSet((ipv4_prefix(text),))
+        if ":" not in text:
+            return AddressSet((ipv4_prefix(text),))
+        interval = ipv6_prefix(text)
     except (OSError, ValueError, KeyError):
         return _address_or_range(text)
+    if interval[0] >> 32 == MAPPED:
+        raise _mapped(text, interval)
+    return AddressSet((), (interval,))
+
+
+def _mapped(text: str, interval: Interval) -> MistakeError:
+    first, last = (end & Family.IPV4.top for end in interval)
+    detail = f"{shown(text)} is how programs write an IPv4 address; no packet has it"
+    return MistakeError("PG217", detail, f"write `{format_interval(Family.IPV4, (first, last))}`")
 
 
 def _address_or_range(text: str) -> AddressSet:
@@ -186,6 +223,12 @@ def _address_remedy(text: str) -> str:
     netmask = _NETMASK.fullmatch(text)
     if netmask and (length := _netmask_length(netmask[2])) is not None:
         return f"write `{netmask[1]}/{length}`"
+    if re.fullmatch(r"\[[0-9A-Fa-f:.]+\]", text):
+        return f"write `{text[1:-1]}`, without brackets"
+    if "," in text:
+        return "write several as a list, in brackets"
+    if ":" in text and "%" in text:
+        return f"write `{text.partition('%')[0]}`, and say which interface with a zone"
     if "/" in text:
         return "a prefix is written `192.0.2.0/24` or `2001:db8::/32`"
     return "write an address such as `192.0.2.1` or `2001:db8::1`"
@@ -201,6 +244,11 @@ def _netmask_length(mask: str) -> int | None:
 
 
 def interface(text: str) -> str:
+    real, colon, _ = text.partition(":")
+    if colon:
+        raise MistakeError(
+            "PG216", f"{shown(text)} labels an address, packets arrive at {shown(real)}", f"write {shown(real)}"
+        )
     try:
         interface_interval(text)
     except ValueError as error:

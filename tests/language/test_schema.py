@@ -135,3 +135,31 @@ def test_every_example_of_the_documentation_loads(text: str) -> None:
 
     assert not errors(loaded.diagnostics), loaded.diagnostics
     assert accepts(whole)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "include:",
+        "inbound: {allow: [{port: ssh, id: 7}]}",
+        "inbound: {allow: [{port: ssh, id: true}]}",
+        "zones: {lan: {interfaces: [7, lan1]}}",
+        "zones: {lan: {interfaces: '*'}}",
+    ],
+)
+def test_what_the_reader_takes_the_schema_takes(entry: str) -> None:
+    text = f"portgate: 1\n{entry}\n"
+
+    assert loads(text)
+    assert accepts(text)
+
+
+@pytest.mark.parametrize("nothing", ["~", "null", ""])
+@pytest.mark.parametrize(
+    "entry", ["name: {}", "zones: {{lan: {{interfaces: {} }}}}", "inbound: {{allow: [{{port: ssh, note: {} }}]}}"]
+)
+def test_nothing_is_no_text_to_either(entry: str, nothing: str) -> None:
+    text = f"portgate: 1\n{entry.format(nothing)}\n"
+
+    assert not loads(text)
+    assert not accepts(text)
