@@ -56,7 +56,7 @@ def status(backend_name: str = "auto") -> Status:
     backend = backend_here(backend_name)
     with state.found(state.state_path()) as opened:
         waiting, notes = finish.settle_if_idle(opened) if opened else (None, ())
-        latest = record.last(opened) if opened else None
+        latest = _by(backend, record.last(opened)) if opened else None
         undone = finish.undone(opened) if opened else None
         starts = boot.told(opened) if opened else ""
     session = backend.session()
@@ -76,7 +76,13 @@ def status(backend_name: str = "auto") -> Status:
 
 def _untouched(latest: Record | None, backend: Backend, session: Session) -> bool:
     """Whether no rule of this host has changed since the last apply."""
-    return latest is not None and latest.backend == backend.name and latest.matches_host(session.generation())
+    latest = _by(backend, latest)
+    return latest is not None and latest.matches_host(session.generation())
+
+
+def _by(backend: Backend, latest: Record | None) -> Record | None:
+    """None for an apply by another backend, whose rules this one does not see."""
+    return latest if latest and latest.backend == backend.name else None
 
 
 def status_of_capture(path: str, backend_name: str = "auto") -> Status:

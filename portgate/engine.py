@@ -121,6 +121,9 @@ def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> Po
 def compile_policy(path: str, language: str, dialect: str | None, today: date) -> Artifact:
     """The native rules of a policy."""
     backend, usual = backends.languages()[language]
+    if dialect and usual:
+        remedy = f"leave it out; the languages are {', '.join(backends.languages())}"
+        raise PortgateError(Diagnostic("PG303", f"{language} has no dialects", remedy=remedy))
     return backend.emit(rules_for(backend, load(path, today), today), dialect or usual)
 
 

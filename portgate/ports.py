@@ -167,8 +167,16 @@ def _wish(asked: Asked, path: str, file: PolicyFile, today: date) -> Wish:
     said = json.dumps({**asked.words, "is": "accepted"})
     text = f"expect: [{said}]\nportgate: 1\ninclude: [{json.dumps(path)}]\n"
     contents = {**file.contents, COMMAND_LINE: text.encode("utf-8", "surrogatepass")}
-    first = load(COMMAND_LINE, today, partial(_overlaid, contents)).policy.expectations[0]
+    try:
+        first = load(COMMAND_LINE, today, partial(_overlaid, contents)).policy.expectations[0]
+    except PortgateError as error:
+        raise PortgateError(*map(_as_asked, error.diagnostics), sources=error.sources) from None
     return Wish(first.traffic, first.sources, path)
+
+
+def _as_asked(one: Diagnostic) -> Diagnostic:
+    """Without its place, where that is in the text which was made of the command line."""
+    return replace(one, span=None) if one.span and one.span.file == COMMAND_LINE else one
 
 
 def _timed(asked: Asked, policy: Policy, wish: Wish, backend: Backend, today: date) -> Timed:

@@ -65,6 +65,12 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"{__name__}.{module}"), function)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            print(ctx.get_help(), file=sys.stderr)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -134,7 +140,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _show(error: click.ClickException) -> None:
-    """As click does it, and whatever somebody typed in the clear."""
+    """As click does it, and whatever somebody typed in the clear, on one line."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         print(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", file=sys.stderr)
-    print(f"Error: {escape(error.format_message())}", file=sys.stderr)
+    print(f"Error: {escape(' '.join(error.format_message().split()))}", file=sys.stderr)

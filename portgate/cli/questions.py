@@ -191,8 +191,11 @@ def _packets(file: IO[bytes]) -> Iterator[Packet]:
 
 def _packet(proto: str, source: str, port: str | None, iif: str, destination: str | None) -> Packet:
     from portgate.core.packets import Packet
+    from portgate.language.grammar import PORT_PROTOCOL_NAMES
 
     proto = proto.lower()
+    if port is None and proto in PORT_PROTOCOL_NAMES:
+        raise click.UsageError(f"{proto} has ports; name the one that the packet is sent to: PROTO SOURCE PORT")
     fields: dict[str, object] = {"proto": proto, "src": source, "iif": iif or None, "dst": destination}
     try:
         if port is not None:

@@ -45,7 +45,7 @@ def _port(what: str) -> int | None:
     from portgate.core.net import PORT_MAX
 
     number, _, _ = what.partition("/")
-    is_port = number.isascii() and number.isdigit() and len(number) < 6 and int(number) <= PORT_MAX
+    is_port = number.isascii() and number.isdigit() and len(number) < 6 and 1 <= int(number) <= PORT_MAX
     return int(number) if is_port else None
 
 

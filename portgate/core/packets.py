@@ -221,7 +221,7 @@ class _Fields:
     def _number(self, name: str, top: int, usual: int | None) -> int:
         value = self._fields.get(name)
         if value is None:
-            value = usual
+            value = _missing(name) if usual is None else usual
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= top:
             raise ValueError(f"{name} is a number from 0 to {top}, not {value!r}")
         return value

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from portgate.backends.nftables import HEADER, TABLE
 from portgate.core.capture import Artifact
+from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
     ICMP,
     ICMPV6,
@@ -73,9 +74,11 @@ class NotOursError(ValueError):
 
 
 def emit(desired: Ruleset, dialect: str | None = None) -> Artifact:
-    """The script that makes our table what `desired` says, whatever it was before."""
+    """The script that makes our table what `desired` says, whatever it was before. Errors: PG303 for any dialect."""
+    if dialect is not None:
+        raise PortgateError(Diagnostic("PG303", f"nftables has no dialect {dialect!r}", remedy="leave it out"))
     text = f"{HEADER}table {TABLE}\ndelete table {TABLE}\n"
-    return Artifact("nftables", text + "".join(create(one) for one in desired.owned().containers), dialect)
+    return Artifact("nftables", text + "".join(create(one) for one in desired.owned().containers))
 
 
 def create(container: Container, whole: Container | None = None) -> str:
