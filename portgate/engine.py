@@ -206,7 +206,7 @@ def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:
 
     capture = saved_capture(path) if path else host.capture_sockets(with_packages=with_packages)
     found = parse(capture.readings)
-    return replace(found, notes=(*capture.notes, *found.notes))
+    return replace(found, notes=(*capture.notes, *found.notes, *_blind_spots(capture)))
 
 
 def choose_backend(name: str = "auto", latest: str = "") -> Backend:
@@ -287,9 +287,13 @@ def place_of(capture: Capture) -> tuple[Host, Facts]:
 
 def blind_spots(seen: Seen) -> tuple[Diagnostic, ...]:
     """A note when nothing is known about what listens. Trace and verify can do without."""
+    return _blind_spots(seen.capture)
+
+
+def _blind_spots(capture: Capture) -> tuple[Diagnostic, ...]:
     from portgate.sockets import source_of
 
-    if any(source_of(one.kind) for one in seen.capture.readings):
+    if any(source_of(one.kind) for one in capture.readings):
         return ()
     remedy = "add a part, as in `portgate capture --from ss=FILE`"
     return (Diagnostic("PG425", "the host or its capture tells of no sockets", remedy=remedy),)

@@ -53,8 +53,8 @@ def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -
     for kind, value in parts:
         try:
             readings.append(_saved(kind, value, read))
-        except (OSError, UnicodeDecodeError) as error:
-            failures.append(Diagnostic("PG423", f"{value}: {_why(error)}"))
+        except OSError as error:
+            failures.append(Diagnostic("PG423", f"{value}: {error.strerror}"))
     if failures:
         raise PortgateError(*failures)
     return Capture(tuple(readings))
@@ -76,11 +76,12 @@ def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
         written = Reading(kind, value, "the command line")
         parse_interfaces(written)
         return written
-    return Reading(kind, read(value).decode("utf-8"), Path(value).name)
+    return Reading(kind, _text(read(value)), Path(value).name)
 
 
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return str(error.strerror) if isinstance(error, OSError) else f"not UTF-8 text at byte {error.start}"
+def _text(content: bytes) -> str:
+    """Names of processes and comments of rules are bytes of anybody's choice: those that are no UTF-8 must not hide the rest."""
+    return content.decode("utf-8", "backslashreplace")
 
 
 def _gather(parts: Iterable[Part]) -> Capture:

@@ -9,6 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ from portgate.cli import output
 from portgate.core.diagnostics import PortgateError
 from portgate.report.text import escape
 
-USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 4, 130, 141
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk answers that takes no more output; whoever writes anything else looks after it."""
+USAGE, UNWRITTEN, BUG, INTERRUPTED, BROKEN_PIPE = 2, 3, 4, 130, 141
 
 # Each command and the function behind it, in the order of `--help`.
 COMMANDS = {
@@ -101,6 +104,7 @@ def main() -> None:
 
     It ends at once: taking a large policy's objects apart, one by one, takes longer than many a command.
     """
+    _open_streams()
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
@@ -108,11 +112,33 @@ def main() -> None:
     os._exit(code)
 
 
+def _open_streams() -> None:
+    """Those that whoever started us has closed lead nowhere: a file that is opened later must not be taken for one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+
+
 def run(arguments: Sequence[str]) -> int:
     """One command line; its exit code. Nothing is raised."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())  # or the interpreter complains at its end
+        return BROKEN_PIPE
+    except OSError:
+        return UNWRITTEN
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Errors: BrokenPipeError, and OSError where not even an error can be told."""
     try:
         with portgate.make_context("portgate", list(arguments)) as context:
             code = portgate.invoke(context)
@@ -129,9 +155,11 @@ def run(arguments: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        return BROKEN_PIPE
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is becomes a report that can be sent
+        if isinstance(error, OSError) and error.errno in FULL:
+            print(f"Error: the output can't be written: {error.strerror}", file=sys.stderr)
+            return UNWRITTEN
         from portgate.cli import bug
 
         output.complain([bug.report(error, arguments)])

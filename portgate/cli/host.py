@@ -36,8 +36,10 @@ def sockets(host_file: str | None, packages: bool, output_format: str) -> int:
     complain_of_host(found.notes)
     if output_format == "json":
         say_json({"listeners": [listeners.fields(one) for one in found.listeners]})
-    else:
+    elif found.listeners:
         say_table(listeners.HEADER, [listeners.row(one) for one in found.listeners])
+    else:
+        say(["no listeners"])
     return 0
 
 

@@ -133,6 +133,8 @@ def trace(
     the answer its verdict.
     """
     if packets is not None:
+        if proto is not None:
+            raise click.UsageError("name a packet, or a file of them, not both")
         return _trace_many(packets, host_file, output_format)
     if proto is None or source is None:
         raise click.UsageError("name a packet (PROTO SOURCE PORT), or a file of them (--packets FILE)")
@@ -181,12 +183,22 @@ def _packets(file: IO[bytes]) -> Iterator[Packet]:
     for number, line in enumerate(file, 1):
         if line.strip():
             try:
-                fields = json.loads(line)
-                if not isinstance(fields, dict):
-                    raise ValueError("not a JSON object")
-                yield Packet.of_fields(fields)
+                yield Packet.of_fields(_object(line))
             except (ValueError, RecursionError) as error:
                 raise click.BadParameter(f"line {number}: {error}", param_hint="--packets") from error
+
+
+def _object(line: bytes) -> dict[str, object]:
+    """Errors: ValueError, RecursionError."""
+    try:
+        fields = json.loads(line.decode("utf-8-sig").strip())
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")
+    return fields
 
 
 def _packet(proto: str, source: str, port: str | None, iif: str, destination: str | None) -> Packet:
@@ -196,6 +208,8 @@ def _packet(proto: str, source: str, port: str | None, iif: str, destination: st
     proto = proto.lower()
     if port is None and proto in PORT_PROTOCOL_NAMES:
         raise click.UsageError(f"{proto} has ports; name the one that the packet is sent to: PROTO SOURCE PORT")
+    if proto == "icmp" and ":" in source:
+        raise click.UsageError("icmp is of IPv4; for IPv6 write icmpv6")
     fields: dict[str, object] = {"proto": proto, "src": source, "iif": iif or None, "dst": destination}
     try:
         if port is not None:

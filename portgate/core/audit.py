@@ -434,7 +434,7 @@ def _of_rules(live: Ruleset) -> Iterator[Finding]:
     """PG607, and chain by chain PG608, in rules that are not ours: those that would end a packet's way, but that none reaches."""
     stores = [(one.store, one.name) for one in live.containers if _blocks(one)]
     if {"legacy", "nft"} <= {store for store, _ in stores}:
-        yield Finding(Diagnostic("PG607", ", ".join(name for _, name in stores)))
+        yield Finding(Diagnostic("PG607", f"a packet must pass each of: {', '.join(name for _, name in stores)}"))
     for number, container in enumerate(live.containers):
         if container.families and not container.owned:
             yield from _dead_rules(live, container, number)

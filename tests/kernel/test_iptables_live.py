@@ -77,7 +77,9 @@ def test_each_table_counts_once(seen: engine.Seen) -> None:
 def test_that_both_stores_filter_is_a_finding(seen: engine.Seen) -> None:
 
     found = engine.audit(seen, None, date(2026, 1, 1)).findings
-    assert [one.diagnostic.detail for one in found if one.code == "PG607"] == ["ip filter (legacy), ip filter"]
+    assert [one.diagnostic.detail for one in found if one.code == "PG607"] == [
+        "a packet must pass each of: ip filter (legacy), ip filter"
+    ]
 
 
 def test_a_capture_is_the_same_when_nothing_but_time_has_passed(sandbox: Sandbox, seen: engine.Seen) -> None:
