@@ -1,13 +1,18 @@
 """The program `portgate`, also as `python -m portgate`."""
 
 import gc
+import os
+
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs the command line, from the first import on without the cyclic collector: a run is short and leaves few cycles behind."""
     gc.disable()
-    from portgate import cli  # noqa: PLC0415 - see above
-
+    try:
+        from portgate import cli  # noqa: PLC0415 - see above
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
     cli.main()
 
 

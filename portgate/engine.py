@@ -212,13 +212,11 @@ def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:
 def choose_backend(name: str = "auto", latest: str = "") -> Backend:
     """The backend of that name; else, of those that this host has, the `latest` that was used, or the one that can say most."""
     usual = sorted(backends.preferred(), key=lambda one: one.name != latest)
-    reasons: list[Diagnostic] = []
-    for one in usual if name == "auto" else [backends.get(name)]:
-        reason = one.available()
-        if reason is None:
-            return one
-        reasons.append(Diagnostic("PG422", f"{one.name}: {reason}"))
-    raise PortgateError(*reasons)
+    asked = usual if name == "auto" else [backends.get(name)]
+    found = next((one for one in asked if one.available() is None), None)
+    if found is None:
+        raise PortgateError(*backends.refusals(asked))
+    return found
 
 
 def backend_here(name: str = "auto") -> Backend:

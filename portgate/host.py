@@ -131,9 +131,7 @@ def _refused(backend: str) -> Capture:
 
 
 def _no_backend() -> Capture:
-    raise PortgateError(
-        *(Diagnostic("PG422", f"{name}: {backends.get(name).available()}") for name in backends.names())
-    )
+    raise PortgateError(*backends.refusals(backends.preferred()))
 
 
 def _sockets(with_packages: bool) -> Capture:

@@ -15,7 +15,7 @@ the same policy is an empty plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
     from portgate.core.capture import Artifact, Capture, Reading, Step
+    from portgate.core.diagnostics import Diagnostic
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 
@@ -159,6 +160,19 @@ def languages() -> dict[str, tuple[Backend, str | None]]:
         for one in map(get, names())
         for language in one.languages
     }
+
+
+ABSENT = "there is no "
+"""How the reason of `available` begins where a host has not got the firewall at all."""
+
+
+def refusals(some: Iterable[Backend]) -> tuple[Diagnostic, ...]:
+    """Why none of these can be used: the first of those that are here, for the others lack the same; if none is here, each."""
+    from portgate.core.diagnostics import Diagnostic  # noqa: PLC0415 - not wanted by `portgate --help`
+
+    told = [(one.name, one.available() or "") for one in some]
+    here = [(name, reason) for name, reason in told if not reason.startswith(ABSENT)]
+    return tuple(Diagnostic("PG422", f"{name}: {reason}") for name, reason in here[:1] or told)
 
 
 def preferred() -> list[Backend]:
