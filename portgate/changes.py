@@ -95,8 +95,8 @@ class Change:
 JUST_THE_POLICY = Change()
 
 
-Consent = Callable[[Planned], bool]
-"""Asked between the plan and the load, whether to go on."""
+Consent = Callable[[Planned, float | None], bool]
+"""Asked between the plan and the load, whether to go on. **Units** seconds after which the old rules would be back, None for never."""
 
 
 def apply(
@@ -163,16 +163,17 @@ def transact(
     policy_rules = rules_for(backend, file, today)
     before = transaction.observe(session, backend)
     desired = kept(policy_rules, before.ruleset, change.timed or Timed())
+    around = _sessions_here()
+    connection = next(iter(around), None)
+    window = _window(terms, connection)
     if consent is not None:
         planned = plan(see(), file, backend, today, change.timed)
         require_way_back(planned.plan.objections, file, terms.overrides)
-        if not planned.plan.empty and not consent(planned):
+        if not planned.plan.empty and not consent(planned, window):
             return None
         if session.generation() != before.generation:
             raise PortgateError(Diagnostic("PG526", "the rules of this host have changed since the plan was made"))
     doubts: list[Diagnostic] = []
-    around = _sessions_here()
-    connection = next(iter(around), None)
     whole = cache(partial(backend.emit, policy_rules))
 
     def prepare() -> Generation:
@@ -183,7 +184,6 @@ def transact(
         )
 
     remembered = partial(record.made, file.policy.name, file.contents, backend.name, today, _for_restart(desired))
-    window = _window(terms, connection)
     steps = journal.Journal(
         opened,
         journal.new(file.policy.name, backend.name, str(connection or ""), tuple(map(str, around))),

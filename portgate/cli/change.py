@@ -173,19 +173,20 @@ def carry_out(
     *,
     yes: bool,
     output_format: str,
+    look: str = "--dry-run",
     more: Callable[[], Mapping[str, object]] | None = None,
     reviewed: Callable[[Planned], None] | None = None,
 ) -> int:
     """Runs an apply with or without asking, and tells what came of it.
 
-    **Shape** `run` gets whom to ask; `more` is told in JSON, too; `reviewed` refuses a plan.
+    **Shape** `run` gets whom to ask; `look` says how to see before what it would do; `more` is told in JSON, too; `reviewed` refuses a plan.
     """
     if not yes and (output_format == "json" or not sys.stdin.isatty()):
-        raise click.UsageError("nobody can be asked here; say --yes, or look first with --dry-run")
+        raise click.UsageError(f"nobody can be asked here; say --yes, or look first with {look}")
     told: list[Diagnostic] = []
     progress = Progress("applying")
 
-    def consents(planned: Planned) -> bool:
+    def consents(planned: Planned, window: float | None) -> bool:
         if reviewed is not None:
             reviewed(planned)
         if yes:
@@ -193,7 +194,8 @@ def carry_out(
         with progress.paused():
             told.extend(planned.plan.warnings)
             _show(planned, "text")
-            return click.confirm("\nLoad these rules?", default=False, err=True)
+            say(["", _way_back(window)])
+            return click.confirm("Load these rules?", default=False, err=True)
 
     with progress, _ending_in_order():
         done = run(None if yes and reviewed is None else consents)
@@ -208,6 +210,13 @@ def carry_out(
     else:
         say(outcome(done))
     return 0
+
+
+def _way_back(window: float | None) -> str:
+    """What is told before the question."""
+    if window is None:
+        return "They stay until you change them. With --confirm SECONDS the old ones return unless you confirm the new."
+    return f"The old rules are back after {window:g} seconds, unless you log in anew and run: portgate confirm"
 
 
 def outcome(done: Applied) -> Iterable[str]:

@@ -81,7 +81,7 @@ def rollback(
         else:
             say([f"{escape(undone)} was undone; the rules of before are in force"])
         return 0
-    return carry_out(run, yes=yes, output_format=output_format)
+    return carry_out(run, yes=yes, output_format=output_format, look="portgate history REVISION")
 
 
 @click.command

@@ -142,7 +142,7 @@ def _changed_text(status: Status) -> str:
         return f"loaded; rules of {status.backend}, portgate's or others', have changed since"
     if found.ours:
         return f"loaded, and changed since revision {found.revision}; `portgate apply` repairs them"
-    return f"in force as of revision {found.revision}; rules of others have changed since"
+    return f"in force as of revision {found.revision}; none of portgate's has changed since"
 
 
 def _status_fields(status: Status) -> dict[str, object]:

@@ -24,7 +24,7 @@ def plan(path: str) -> Callable[[engine.Planned], None]:
     """What refuses any other plan than that in a file. Errors: click.BadParameter; of what is given: PG526."""
     try:
         saved = json.loads(engine.read_file(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--planned") from error
     if not isinstance(saved, dict) or not saved.keys() >= _DECISIVE.keys():
         raise click.BadParameter(

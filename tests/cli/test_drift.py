@@ -82,7 +82,7 @@ def test_rules_of_others_are_no_change_of_ours_and_named_where_they_void_them(ma
     machine.nft("add table inet other; add chain inet other in { type filter hook input priority 0; }")
     harmless = machine.portgate("status")
     assert (harmless.code, harmless.err) == (0, "")
-    assert "in force as of revision 1; rules of others have changed since" in harmless.out
+    assert "in force as of revision 1; none of portgate's has changed since" in harmless.out
     machine.nft("add rule inet other in iifname eth0 tcp dport 443 drop")
     voided = machine.portgate("status")
     assert (voided.code, voided.err.count("PG605"), machine.changed()) == (1, 1, [])

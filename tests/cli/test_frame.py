@@ -176,3 +176,46 @@ def test_starting_up_imports_nothing_heavy() -> None:
     script = "import sys, portgate.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert heavy & set(loaded) == set()
+
+
+@pytest.mark.parametrize("arguments", [("check", "/nowhere.yaml"), ("nonsense",)])
+def test_a_reader_of_complaints_that_goes_away_is_no_finding(arguments: tuple[str, ...]) -> None:
+    with subprocess.Popen([*PYTHON, *arguments], stderr=subprocess.PIPE) as writer:
+        assert writer.stderr is not None
+        writer.stderr.close()
+    assert writer.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"), [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("2>/dev/full", 0), (">/dev/full", 3)]
+)
+def test_closed_and_full_streams_are_no_bug(streams: str, code: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {streams}', "sh", *PYTHON, "services", "ssh"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_a_complaint_that_cannot_be_written_is_no_finding() -> None:
+    line = ["sh", "-c", '"$@" 2>/dev/full', "sh", *PYTHON, "check", "/nowhere.yaml"]
+    assert subprocess.run(line, check=False).returncode == 3
+
+
+def test_a_file_that_is_written_is_never_taken_for_a_closed_stream(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("portgate: 1\n")
+    line = ["sh", "-c", '"$@" >&- 2>&-', "sh", *PYTHON, "compile", "p.yaml", "--to", "nftables", "-o", "rules"]
+    assert subprocess.run(line, cwd=tmp_path, check=False).returncode == 0
+    compiled = process("compile", str(tmp_path / "p.yaml"), "--to", "nftables").stdout
+    assert (tmp_path / "rules").read_text() == compiled
+
+
+def test_without_arguments_the_help_is_shown_and_nothing_was_asked(portgate: Portgate) -> None:
+    done = portgate()
+    assert (done.code, done.out) == (2, "")
+    assert done.err == portgate("--help").out
+
+
+def test_a_complaint_about_the_command_line_is_one_line(portgate: Portgate) -> None:
+    done = portgate("compile", "policy.yaml")
+    assert done.err.splitlines()[-1].startswith("Error: Missing option '--to'. Choose from: ")
+    assert "\\n" not in done.err

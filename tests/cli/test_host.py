@@ -52,6 +52,30 @@ def test_a_part_of_no_known_kind_is_a_wrong_command_line(portgate: Portgate, par
     assert "nft-json" in done.err
 
 
+def test_bytes_that_are_no_text_do_not_hide_a_host(portgate: Portgate, tmp_path: Path) -> None:
+    """Anybody can give their process such a name."""
+    header = b"Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n"
+    row = b'tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("ss\xff\x1bhd",pid=640,fd=3))\n'
+    (tmp_path / "ss").write_bytes(header + row)
+    (tmp_path / "nft").write_bytes(
+        b"table inet t {\n chain c {\n  type filter hook input priority 0; policy drop;\n"
+        b'  tcp dport 22 accept comment "caf\xe9"\n }\n}\n'
+    )
+    parts = [f"--from={kind}={tmp_path / kind}" for kind in ("ss", "nft")]
+    assert portgate("capture", *parts, "-o", tmp_path / "host.json").code == 0
+    done = portgate("audit", "--host", tmp_path / "host.json")
+    assert r"ss\xff\x1bhd(640)" in done.out
+    assert "yes, from anywhere" in done.out
+
+
+def test_a_host_of_which_no_sockets_are_known_is_not_said_to_be_silent(portgate: Portgate, tmp_path: Path) -> None:
+    (tmp_path / "nft").write_text("table inet t {\n}\n")
+    assert portgate("capture", f"--from=nft={tmp_path}/nft", "-o", tmp_path / "host.json").code == 0
+    done = portgate("sockets", "--host", tmp_path / "host.json")
+    assert (done.code, done.out) == (0, "no listeners\n")
+    assert "PG425" in done.err
+
+
 def test_a_part_that_cannot_be_read_exits_with_3(portgate: Portgate) -> None:
     done = portgate("capture", "--from", "nft=/nowhere")
     assert (done.code, done.out) == (3, "")

@@ -91,3 +91,14 @@ def test_an_output_file_that_cannot_be_written_is_a_wrong_command_line(portgate:
     done = portgate("compile", policy(GOOD), "--to", "nftables", "-o", "/nowhere/rules.nft")
     assert done.code == 2
     assert "/nowhere/rules.nft" in done.err
+
+
+@pytest.mark.parametrize(
+    ("language", "dialect"), [("nftables", "freebsd"), ("iptables", "ip6tables"), ("pf", "linux"), ("ipfw", "macos")]
+)
+def test_a_dialect_that_a_language_has_not_is_refused(
+    portgate: Portgate, policy: Policy, language: str, dialect: str
+) -> None:
+    done = portgate("compile", policy(GOOD), "--to", language, "--dialect", dialect)
+    assert (done.code, done.out) == (2, "")
+    assert "PG303" in done.err

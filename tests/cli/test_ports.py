@@ -248,6 +248,7 @@ def test_what_cannot_be_meant_changes_nothing(
     before = machine.rules()
     done = machine.portgate(*arguments, "--yes")
     assert (done.code, told in " ".join(done.err.split())) == (code, True), done.err
+    assert "expect:" not in done.err
     assert (machine.rules(), machine.policy.read_text()) == (before, POLICY)
 
 

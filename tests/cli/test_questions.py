@@ -254,3 +254,23 @@ def test_a_risky_service_is_told_by_plan_and_found_by_audit(portgate: Portgate, 
     assert "PG234" in planned.err
     for done in (planned, portgate("audit", "--host", tmp_path / "h")):
         assert "PG611 redis on tcp 0.0.0.0:6379 can be reached from everywhere; redis: no authentication" in done.out
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("trace tcp 203.0.113.9", "name the one that the packet is sent to"),
+        ("trace icmp 2001:db8::9 echo-request", "for IPv6 write icmpv6"),
+        ("trace tcp 203.0.113.9 22 --packets packets.jsonl", "not both"),
+    ],
+)
+def test_a_packet_that_is_not_told_whole_is_a_wrong_command_line(ask: Ask, line: str, told: str) -> None:
+    done = ask(line)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+
+
+def test_packets_may_begin_with_a_byte_order_mark_and_end_lines_in_any_way(ask: Ask, place: Path) -> None:
+    line = b'{"proto": "tcp", "src": "203.0.113.9", "dport": 25, "iif": "eth0"}'
+    (place / "windows.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\r\n")
+    assert "drop" in ask("trace --packets windows.jsonl").out
