@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 256 << 20
 PATIENCE = 60  # seconds in which rules are loaded and read back
+STANDARD_INPUT = "-"
 _IP_SOCKETS = ("stream", "datagram")
 
 
@@ -52,6 +53,18 @@ def read_file(path: str, limit: int = MAX_FILE_BYTES) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         return file.read(limit + 1)
+
+
+def reader_of(path: str) -> Callable[[str], bytes]:
+    """Reads the file that a command line names, and what that names; `-` on the command line is standard input."""
+    if path != STANDARD_INPUT:
+        return read_file
+    return lambda name: _read_standard_input() if name == path else read_file(name)
+
+
+def _read_standard_input() -> bytes:
+    with open(0, "rb", closefd=False) as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -96,16 +109,17 @@ def check(path: str, today: date) -> Loaded:
     from portgate import language
     from portgate.language.lint import lint
 
-    loaded = language.load(path, read_file, today)
+    loaded = language.load(path, reader_of(path), today)
     if loaded.policy is None:
         return loaded
     return replace(loaded, diagnostics=(*loaded.diagnostics, *lint(loaded.policy, today)))
 
 
-def load(path: str, today: date, read: Callable[[str], bytes] = read_file) -> PolicyFile:
+def load(path: str, today: date, read: Callable[[str], bytes] | None = None) -> PolicyFile:
     """The policy in a file. Errors: every mistake in it."""
     from portgate import language
 
+    read = read or reader_of(path)
     contents: dict[str, bytes] = {}
 
     def keep(name: str) -> bytes:
@@ -164,7 +178,7 @@ def _check_lowered(desired: Ruleset, lowered: Ruleset) -> None:
 def saved_capture(path: str) -> Capture:
     """The host as `portgate capture` saved it."""
     try:
-        content = read_file(path)
+        content = reader_of(path)(path)
         if len(content) > MAX_FILE_BYTES:
             raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return from_json(content.decode(), path)

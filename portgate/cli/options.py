@@ -15,7 +15,10 @@ report_option = click.option(
     show_default=True, help="For people, for programs, or for CI systems.",
 )  # fmt: skip
 host_option = click.option(
-    "--host", "host_file", metavar="FILE", help="A capture in place of this host (see `portgate capture`)."
+    "--host",
+    "host_file",
+    metavar="FILE",
+    help="A capture in place of this host (see `portgate capture`); `-` is standard input.",
 )
 backend_option = click.option(
     "--backend", type=click.Choice(["auto", *backends.names()]), default="auto", show_default=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Done
+from .conftest import Done, process
 
 Portgate = Callable[..., Done]
 GOOD = "portgate: 1\ninbound: {allow: [https]}\n"
@@ -102,3 +102,20 @@ def test_a_dialect_that_a_language_has_not_is_refused(
     done = portgate("compile", policy(GOOD), "--to", language, "--dialect", dialect)
     assert (done.code, done.out) == (2, "")
     assert "PG303" in done.err
+
+
+def test_a_policy_comes_from_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("inbound: {allow: [https, htps]}\n")
+    text = "portgate: 1\ninclude: [more.yaml]\ninbound: {allow: [ssh]}\n"
+    done = process("check", "-", input=text, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "more.yaml:1:26" in done.stderr
+    (tmp_path / "more.yaml").write_text("inbound: {allow: [https]}\n")
+    assert process("check", "-", input=text, cwd=tmp_path).stdout == "-: 2 grants\n"
+
+
+@pytest.mark.parametrize("key", ["include: ['-']", "addresses: {a: {file: '-'}}"])
+def test_a_policy_cannot_read_standard_input(tmp_path: Path, key: str) -> None:
+    (tmp_path / "policy.yaml").write_text(f"portgate: 1\n{key}\n")
+    done = process("check", "policy.yaml", input="portgate: 1\n", cwd=tmp_path)
+    assert (done.returncode, "PG101" in done.stderr) == (2, True)

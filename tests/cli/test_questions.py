@@ -10,7 +10,7 @@ import pytest
 
 from portgate.cli import run
 
-from .conftest import Done
+from .conftest import Done, process
 from .example import captured
 
 Portgate = Callable[..., Done]
@@ -274,3 +274,10 @@ def test_packets_may_begin_with_a_byte_order_mark_and_end_lines_in_any_way(ask: 
     line = b'{"proto": "tcp", "src": "203.0.113.9", "dport": 25, "iif": "eth0"}'
     (place / "windows.jsonl").write_bytes(b"\xef\xbb\xbf" + line + b"\r\n")
     assert "drop" in ask("trace --packets windows.jsonl").out
+
+
+def test_a_host_comes_from_standard_input(place: Path) -> None:
+    done = process("audit", "--host", "-", input=(place / "host.json").read_text())
+    assert done.stdout == process("audit", "--host", str(place / "host.json")).stdout
+    assert "nginx(812)" in done.stdout
+    assert process("audit", "--host", "-", input="{").returncode == 3
