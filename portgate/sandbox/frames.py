@@ -70,6 +70,8 @@ def _payload(probe: Probe, ends: bytes, tag: int) -> bytes:
             return _summed(_icmp(probe, tag), 2, b"", net.ICMP)
         case net.ICMPV6:
             return _summed(_icmp(probe, tag), 2, ends, net.ICMPV6)
+        case 51:  # conntrack steps over an authentication header (RFC 4302) of IPv6, and must find something behind it
+            return pack("!BBHIIII", 50, 1, 0, 1, tag, 1, tag)
         case _:
             return pack("!II", 0x800, tag)  # reads as a GRE header, an ESP index and sequence number, ...
 

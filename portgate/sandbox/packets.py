@@ -27,6 +27,10 @@ Message = tuple[int, int]
 """A protocol, and a destination port or an ICMP type."""
 
 
+STEPPED_OVER = frozenset({0, 43, 44, 59, 60})
+"""Extension headers of IPv6, and the number for nothing behind them. The protocol is what stands behind, for the kernel; without it a packet is invalid."""
+
+
 def of_policy(policy: Policy, world: World, most: int) -> list[Packet]:
     """At most so many: the edges of every grant and forward, and everybody's view of all ports."""
     grants = policy.arriving()
@@ -48,6 +52,8 @@ def messages(traffic: Iterable[Traffic], family: Family) -> list[Message]:
     """The edges of each range, and what lies beside them."""
     found: dict[Message, None] = {}
     for protocol, first, last in traffic:
+        if family is Family.IPV6 and protocol in STEPPED_OVER:
+            continue
         if protocol in PORT_PROTOCOLS:
             ports = [one for one in (first - 1, first, last, last + 1) if 0 < one <= 0xFFFF]
             found |= dict.fromkeys((protocol, port) for port in ports)

@@ -110,6 +110,8 @@ ODD = {
     "nothing at all": "portgate: 1\n",
     "what is accepted anyway": "portgate: 1\ninbound: {default: accept, block: [{port: smtp}]}\n",
     "protocols without ports": "portgate: 1\ninbound: {allow: [{proto: gre}, {port: 36412/sctp}, ping]}\n",
+    "headers of IPv6 that are no protocols": "portgate: 1\n"
+    "inbound: {allow: [{proto: [0, 43, 44, esp, ah, 59, 60, 135], from: [198.51.100.0/24, '2001:db8::/32']}]}\n",
     "everybody by name": 'portgate: 1\nzones: {all: {sources: ["0.0.0.0/0", "::/0"]}, w: {interfaces: ["wg*", lo]}}\n'
     "inbound: {allow: [{port: ssh, from: all}, {port: http, from: w}]}\n",
     "every usual interface": 'portgate: 1\nzones: {e: {interfaces: ["eth*", outside0]}}\n'
