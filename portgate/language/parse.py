@@ -8,6 +8,7 @@ Theory
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -250,7 +251,23 @@ def _may_follow(error: yaml.MarkedYAMLError) -> bool:
     return "block" in str(error.context) and not _opened_at(error)
 
 
+_GLUED = re.compile(r" *(?:- +)?(?P<key>[a-z]+):(?P<value>[^\s:#][^:#]*)")
+
+
+def _glued(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, re.Match[str]] | None:
+    """The line above that lacks the space behind its colon, so that YAML takes it and the next for one word."""
+    mark = error.problem_mark
+    if mark is None or "mapping values are not allowed" not in str(error.problem):
+        return None
+    above = next((number for number in range(min(mark.line, len(lines)) - 1, -1, -1) if lines[number].strip()), 0)
+    match = _GLUED.fullmatch(lines[above].rstrip())
+    return (above, match) if match and above < mark.line else None
+
+
 def _place(error: yaml.MarkedYAMLError, lines: list[str], file: str) -> Span:
+    if glued := _glued(error, lines):
+        line, match = glued
+        return Span(file, line + 1, match.start("key") + 1, line + 1, match.end() + 1)
     mark = _opened_at(error) or error.problem_mark or error.context_mark
     line = min(mark.line, len(lines) - 1) if mark else 0
     column = min(mark.column, len(lines[line])) if mark else 0
@@ -268,6 +285,10 @@ def _report_syntax(error: yaml.MarkedYAMLError, lines: list[str], file: str, mis
         column = min(mark.column, len(lines[mark.line])) + 1
         related = ((Span(file, mark.line + 1, column, mark.line + 1, column), "noticed here"),)
     place = _place(error, lines, file)
+    if glued := _glued(error, lines):
+        key, value = glued[1]["key"], glued[1]["value"]
+        mistakes.add("PG104", "there is no space behind the colon", place, f"write `{key}: {value}`")
+        return
     character = lines[place.line - 1][place.column - 1 : place.column]
     if character == "\t":
         mistakes.add("PG105", "there is a tab behind the dash or colon", place, "write a space")

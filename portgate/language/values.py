@@ -93,6 +93,9 @@ def _port_remedy(text: str) -> str:
         return "leave `port` out to mean all traffic, or write `proto: tcp` for all of TCP"
     if text in PROTOCOLS:
         return f"write `proto: {text}` for all of this protocol"
+    key, colon, value = text.partition(":")
+    if colon and key in grammar.GRANT.names:
+        return f"write `{key}: {value.strip()}`, with a space behind the colon"
     parts = [_FOREIGN_PORT.fullmatch(part.strip()) for part in text.lower().split(",")]
     written = [_as_port(part, parts[-1]) for part in parts if part and parts[-1]]
     if len(written) < len(parts):
