@@ -41,6 +41,8 @@ from portgate.core.ruleset import (
     Field,
     Goto,
     Hook,
+    InterfaceAddress,
+    InterfaceGroup,
     Jump,
     Lookup,
     Match,
@@ -293,6 +295,8 @@ class Way:
                 return any(self._holds(container, part) for part in parts)
             case Opaque(key):
                 return self._doubted(key)
+            case InterfaceAddress() | InterfaceGroup():
+                raise AssertionError("only pf's rules speak of what an interface has")
             case RateLimit(source, _, name):
                 return self._has(source) and self._doubted(f"{container.name} {name}: within the limit")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from portgate.core.dataclasses import dataclass
 from portgate.core.listener import Interface
 from portgate.core.net import Family, Interval, Intervals, contains, normalize
+from portgate.core.ruleset import InterfaceAddress, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,22 @@ class Host:
         """Whether packets to this address are for this host; true where its addresses are unknown."""
         return contains(self.addressed(family), address)
 
+    def group(self, name: str) -> tuple[Interface, ...]:
+        """The interfaces that are known to be in a group."""
+        return tuple(one for one in self.interfaces or () if name in one.groups)
+
+    def of_interface(self, wanted: InterfaceAddress, family: Family) -> Intervals | None:
+        """The addresses that are meant, as pf reads an interface; None where they are not known."""
+        found = self._named(wanted.interface)
+        if not found or wanted.part is Part.PEER:
+            return None
+        return normalize(one for interface in found for one in _of_interface(interface, wanted, family))
+
+    def _named(self, name: str) -> tuple[Interface, ...]:
+        if name == "self":
+            return self.interfaces or ()
+        return tuple(one for one in self.interfaces or () if one.name == name) or self.group(name)
+
     def address_of(self, interface: str, family: Family) -> int | None:
         """The first address of an interface, else None."""
         return next(
@@ -71,8 +88,7 @@ class Host:
         for one in self.interfaces or ():
             for of, own, length in one.addresses:
                 if of is family:
-                    rest = (1 << family.bits - length) - 1
-                    found.setdefault((own & ~rest, own | rest), one.name)
+                    found.setdefault(_network(family, own, length), one.name)
         return dict(sorted(found.items(), key=lambda item: item[0][0] - item[0][1]))
 
     def way_out(self, family: Family, address: int) -> str | None:
@@ -81,6 +97,27 @@ class Host:
         return next(reversed(list(holding)), None)
 
 
+def _of_interface(interface: Interface, wanted: InterfaceAddress, family: Family) -> list[Interval]:
+    """**Source** pfi_instance_add() in pf_if.c of FreeBSD 14: without link-local addresses of IPv6 where networks or first ones are meant."""
+    routed = wanted.first or wanted.part is Part.NETWORK
+    own = [
+        (address, length)
+        for of, address, length in interface.addresses
+        if of is family and not (routed and family is Family.IPV6 and contains(LINK_LOCAL, address))
+    ][: 1 if wanted.first else None]
+    if wanted.part is Part.BROADCAST:
+        ends = [_network(family, *one)[1] for one in own if family is Family.IPV4]
+        return [(end, end) for end in ends]
+    given = family.bits if wanted.length is None else min(wanted.length, family.bits)
+    return [_network(family, address, length if wanted.part is Part.NETWORK else given) for address, length in own]
+
+
+def _network(family: Family, address: int, length: int) -> Interval:
+    rest = (1 << family.bits - length) - 1
+    return address & ~rest, address | rest
+
+
+LINK_LOCAL: Intervals = ((0xFE80 << 112, (0xFEC0 << 112) - 1),)
 LOOPBACKS: Mapping[Family, Intervals] = {
     Family.IPV4: ((127 << 24, (128 << 24) - 1),),
     Family.IPV6: ((1, 1),),

@@ -14,13 +14,15 @@ from portgate.core.net import Family, format_address, interface_interval, parse_
 # ------------------------------------------------------------------ interfaces
 
 _ITEM = re.compile(r"([^:\n]*:[^,\n]*|[^\n]+),?")
+_GROUP = "group="
+_IN_GROUP = re.compile(_GROUP + r"[A-Za-z0-9_.-]{0,14}[A-Za-z_.-]")  # never ends in a digit
 
 
 def parse_interfaces(reading: Reading) -> tuple[Interface, ...]:
     """Interfaces, each once, in the order in which they are first named.
 
-    **Shape** items `NAME:ADDRESS/PREFIX`, `NAME:` or `NAME:down`, separated by commas or line ends. The first colon
-    ends the name, which may hold commas itself.
+    **Shape** items `NAME:ADDRESS/PREFIX`, `NAME:`, `NAME:down` or `NAME:group=GROUP`, separated by commas or line ends.
+    The first colon ends the name, which may hold commas itself.
     **Errors** PortgateError with a PG446 for every item that is wrong.
     """
     values: dict[str, list[str]] = {}
@@ -51,6 +53,7 @@ def _values(interface: Interface) -> Iterator[str]:
         yield ""
     for family, address, length in interface.addresses:
         yield f"{format_address(family, address)}/{length}"
+    yield from (f"{_GROUP}{one}" for one in interface.groups)
 
 
 def _item(item: str) -> tuple[str, str]:
@@ -59,7 +62,7 @@ def _item(item: str) -> tuple[str, str]:
     if not colon:
         raise ValueError(f"no colon ends the name in {item!r}")
     check_interface_name(name)
-    if value not in ("", "down"):
+    if value not in ("", "down") and not _IN_GROUP.fullmatch(value):
         _address(value)
     return name, value
 
@@ -72,8 +75,9 @@ def check_interface_name(name: str) -> None:
 
 
 def _interface(name: str, values: list[str]) -> Interface:
-    addresses = dict.fromkeys(_address(value) for value in values if value not in ("", "down"))
-    return Interface(name, tuple(addresses), "down" not in values)
+    groups = dict.fromkeys(value.removeprefix(_GROUP) for value in values if value.startswith(_GROUP))
+    addresses = (value for value in values if value not in ("", "down") and not value.startswith(_GROUP))
+    return Interface(name, tuple(dict.fromkeys(map(_address, addresses))), "down" not in values, tuple(groups))
 
 
 def _address(text: str) -> tuple[Family, int, int]:

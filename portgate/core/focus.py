@@ -21,6 +21,8 @@ from portgate.core.ruleset import (
     Dnat,
     Element,
     Field,
+    InterfaceAddress,
+    InterfaceGroup,
     Lookup,
     Match,
     NamedSet,
@@ -71,7 +73,9 @@ def tests(ruleset: Ruleset, field: Field) -> bool:
 def fields_of(match: Match) -> Iterator[Field]:
     """The fields that it looks at."""
     match match:
-        case Test(one, _) | Bits(one, _, _):
+        case Test(one, _) | Bits(one, _, _) | InterfaceGroup(one, _):
+            yield one
+        case InterfaceAddress(one):
             yield one
         case Lookup(several, _) | AnonymousLookup(several, _):
             yield from several

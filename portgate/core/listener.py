@@ -93,11 +93,12 @@ class Sockets:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface. `addresses` are (family, address, prefix length)."""
+    """A network interface. `addresses` are (family, address, prefix length); `groups` are those that BSD puts it into."""
 
     name: str
     addresses: tuple[tuple[Family, int, int], ...] = ()
     up: bool = True
+    groups: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------ what sources of sockets share

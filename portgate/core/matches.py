@@ -13,7 +13,16 @@ from typing import assert_never
 
 from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
-from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, intersect, normalize, prefixes
+from portgate.core.net import (
+    PORT_PROTOCOLS,
+    Family,
+    Intervals,
+    complement,
+    interface_interval,
+    intersect,
+    normalize,
+    prefixes,
+)
 from portgate.core.packets import (
     CT_STATE,
     DOUBTS,
@@ -41,6 +50,8 @@ from portgate.core.ruleset import (
     Container,
     CtState,
     Field,
+    InterfaceAddress,
+    InterfaceGroup,
     Lookup,
     Match,
     Not,
@@ -294,6 +305,10 @@ class Matches:
                 return self._if_present((match.source,), key, "rate limit")
             case Opaque():
                 return self.doubts.condition(match.key, match.reason)
+            case InterfaceAddress():
+                return self._interface_address(match)
+            case InterfaceGroup(field, name):
+                return self._interface_group(field, name)
             case Not():
                 return space.negation(self.match(match.match))
             case All():
@@ -360,6 +375,23 @@ class Matches:
             part for first, last in values for kind in range(first, last + 1) for part in of_type.get(kind, ())
         )
         return self.test((_SOURCE if field is Field.SRC_TYPE else DESTINATION)[family], wanted)
+
+    def _interface_address(self, match: InterfaceAddress) -> Diagram:
+        if not self._may_have(match.field):
+            return self.space.false
+        found = self.host.of_interface(match, self.family)
+        if found is not None:
+            return self.test(match.field, found)
+        reason = f"which addresses `{match.text}` stands for"
+        return self.doubts.condition(f"{match.field.label} {match.text}", reason)
+
+    def _interface_group(self, field: Field, name: str) -> Diagram:
+        members = self.host.group(name)
+        if members:
+            return self.test(field, normalize(interface_interval(one.name) for one in members))
+        return self.doubts.condition(
+            f"interface group {name} {field.label}", f"which interfaces are in the group {name}"
+        )
 
     def _lookup(self, match: Lookup) -> Diagram:
         key = (match.fields, match.set_name)

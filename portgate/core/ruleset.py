@@ -146,6 +146,39 @@ class Opaque:
     reason: str
 
 
+class Part(StrEnum):
+    """What of an interface stands for addresses."""
+
+    ADDRESS = "address"
+    NETWORK = "network"
+    BROADCAST = "broadcast"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """The field holds what `part` of an interface says, or of all in a group of that name; of every one for `self`.
+
+    **Shape** `text` is native, for people. `first`: of each interface the first one alone. `length` widens addresses
+    to networks.
+    """
+
+    field: Field
+    text: str
+    interface: str
+    part: Part = Part.ADDRESS
+    first: bool = False
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceGroup:
+    """The interface is in a group, which only the host knows."""
+
+    field: Field
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Not:
     """True where the match is not."""
@@ -167,7 +200,9 @@ class Any:
     matches: tuple[Match, ...]
 
 
-Match = Test | Bits | Lookup | AnonymousLookup | RateLimit | Opaque | Not | All | Any
+Match = (
+    Test | Bits | Lookup | AnonymousLookup | RateLimit | Opaque | InterfaceAddress | InterfaceGroup | Not | All | Any
+)
 Box = tuple[Interval, ...]
 ALWAYS = All(())
 

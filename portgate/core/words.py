@@ -30,6 +30,8 @@ from portgate.core.ruleset import (
     Element,
     Field,
     Goto,
+    InterfaceAddress,
+    InterfaceGroup,
     Jump,
     Log,
     Lookup,
@@ -89,6 +91,10 @@ def match_text(match: Match) -> str:
             return f"limit {limit.amount}/{limit.unit} burst {limit.burst} per source"
         case Opaque(_, reason):
             return f"({reason})"
+        case InterfaceAddress(field, text):
+            return f"{_FIELD_WORDS[field]} {text}"
+        case InterfaceGroup(field, name):
+            return f"{_FIELD_WORDS[field]} group {name}"
         case Not(inner):
             return f"not ({match_text(inner)})"
         case All(matches):

@@ -41,6 +41,15 @@ def test_an_interface_may_have_no_address_or_be_down() -> None:
     )
 
 
+def test_an_interface_may_be_in_groups() -> None:
+    found = interfaces("em0:192.0.2.1/24,em0:group=egress,em0:group=wan-1x,em1:down,em1:group=lan")
+    assert [(one.name, one.groups, one.up) for one in found] == [
+        ("em0", ("egress", "wan-1x"), True),
+        ("em1", ("lan",), False),
+    ]
+    assert interfaces(format_interfaces(found)) == found
+
+
 def test_lines_separate_items_too_and_a_name_may_hold_a_comma() -> None:
     assert [one.name for one in interfaces("lo:127.0.0.1/8\na,b:\n\neth0:\n")] == ["lo", "a,b", "eth0"]
 
@@ -63,6 +72,9 @@ def test_no_text_is_no_interface() -> None:
         ("eth0:192.0.2.1/²", "'192.0.2.1/²'"),
         ("eth0:fe80::1%eth0/64", "'fe80::1%eth0'"),
         ("eth0:up", "'up'"),
+        ("eth0:group=", "'group='"),
+        ("eth0:group=em0", "'group=em0'"),
+        ("eth0:group=a b", "'group=a b'"),
     ],
 )
 def test_the_bad_part_is_named(text: str, named: str) -> None:
@@ -80,7 +92,13 @@ ADDRESSES = st.one_of(
     st.tuples(st.just(Family.IPV6), st.integers(0, Family.IPV6.top), st.integers(0, 128)),
 )
 INTERFACES = st.lists(
-    st.builds(Interface, NAMES, st.lists(ADDRESSES, max_size=3, unique=True).map(tuple), st.booleans()),
+    st.builds(
+        Interface,
+        NAMES,
+        st.lists(ADDRESSES, max_size=3, unique=True).map(tuple),
+        st.booleans(),
+        st.lists(st.sampled_from(("egress", "wg-lan", "a.b_c")), unique=True).map(tuple),
+    ),
     unique_by=lambda one: one.name,
     max_size=4,
 )

@@ -8,7 +8,9 @@ import pytest
 
 from portgate.backends.pf import BACKEND
 from portgate.core.addresses import Host
+from portgate.core.capture import Reading
 from portgate.core.diagnostics import PortgateError
+from portgate.core.facts import parse_interfaces
 from portgate.core.listener import Interface
 from portgate.core.net import Family, parse_address
 from portgate.core.packets import Packet
@@ -240,8 +242,10 @@ def test_antispoof_is_about_the_network_of_an_interface_anywhere_else() -> None:
     home = Interface("em0", ((Family.IPV4, 0xC0000201, 24), (Family.IPV6, parse_address("2001:db8::1")[1], 64)))
     own = (Interface("em1", ((Family.IPV4, 0x0A000001, 24),)), home)
     answers = decide(read(text), (there, elsewhere, other), Host(own))
-    assert [str(one.answer.fate) for one in answers] == ["depends", "depends", "accept"]
-    assert "(em1)" in str(answers[0].answer.reasons) and "(em1:network)" in str(answers[1].answer.reasons)
+    assert [str(one.answer.fate) for one in answers] == ["drop", "drop", "accept"]
+    unknown = [one.answer for one in decide(read(text), (there, elsewhere, other), Host((*own[1:], Interface("lo0"))))]
+    assert [str(one.fate) for one in unknown] == ["accept", "depends", "accept"]  # no address of this host is 10.0.0.1
+    assert "(em1:network)" in str(unknown[1].reasons)
     stranger = packet("198.51.100.7", "em1", 22)  # no address of this host, and on the interface itself
     assert [str(one.answer.fate) for one in decide(read(text), (stranger,), Host(own))] == ["accept"]
 
@@ -254,8 +258,68 @@ def test_antispoof_for_loopback_is_no_doubt() -> None:
 
 def test_addresses_of_an_interface_are_some_of_the_hosts_own() -> None:
     text = "block in\npass in proto tcp from any to (em0) port 22\npass in from (em0) to any\n"
-    answer = decide(read(text), (SSH, HTTP), Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),)))
-    assert [str(one.answer.fate) for one in answer] == ["depends", "drop"]
+    assert fates(text, Host((Interface("em1", ((Family.IPV4, 0xC0000201, 24),)),)), SSH, HTTP) == ["depends", "drop"]
+    assert fates(text, Host((Interface("em0", ((Family.IPV4, 0xC0000201, 24),)),)), SSH, HTTP) == ["accept", "drop"]
+
+
+GATEWAY = Host(
+    parse_interfaces(
+        Reading(
+            "interfaces",
+            "em0:203.0.113.9/28,em0:203.0.113.10/28,em0:fe80::1/64,em0:2001:db8:1::9/64,em0:group=egress,"
+            "em1:192.0.2.1/24,em1:2001:db8::1/64,em1:group=trusted,em2:10.0.0.1/8,em2:group=trusted,tun0:",
+            "a test",
+        )
+    )
+)
+
+
+def fates(text: str, host: Host, *packets: Packet) -> list[str]:
+    return [str(one.answer.fate) for one in decide(read(text), packets, host)]
+
+
+@pytest.mark.parametrize(
+    ("meant", "inside", "outside"),
+    [
+        ("(em0)", "203.0.113.10 2001:db8:1::9 fe80::1", "203.0.113.1 192.0.2.1 2001:db8::1"),
+        ("em0", "203.0.113.9 203.0.113.10 2001:db8:1::9", "203.0.113.8"),
+        ("(em0:0)", "203.0.113.9 2001:db8:1::9", "203.0.113.10 fe80::1"),
+        ("(em0:2)", "203.0.113.9 203.0.113.10", "203.0.113.11"),
+        ("em0:network", "203.0.113.1 203.0.113.15 2001:db8:1::77", "203.0.113.16 fe80::1 fe80::2"),
+        ("(em0:network:0)", "203.0.113.1 2001:db8:1::77", "192.0.2.1 fe80::1"),
+        ("(em0:broadcast)", "203.0.113.15", "203.0.113.9 2001:db8:1::9"),
+        ("(em0)/24", "203.0.113.200", "203.0.114.1"),
+        ("egress", "203.0.113.9 2001:db8:1::9", "192.0.2.1"),
+        ("(egress:network)", "203.0.113.1", "192.0.2.1"),
+        ("trusted:network", "192.0.2.200 10.9.9.9 2001:db8::5", "203.0.113.1"),
+        ("(self:network)", "192.0.2.200 10.9.9.9 203.0.113.1", "198.51.100.1"),
+        ("self", "192.0.2.1 203.0.113.9 127.0.0.1", "192.0.2.2"),
+        ("! (em1)", "192.0.2.2 203.0.113.9 2001:db8:9::1", "192.0.2.1 2001:db8::1"),
+        ("! em1:network", "203.0.113.9 2001:db8:9::1", "192.0.2.1 2001:db8::1"),
+        ("{ em1 em2 }", "192.0.2.1 10.0.0.1", "203.0.113.9"),
+        ("(tun0)", "", "203.0.113.9 2001:db8:1::9"),
+    ],
+)
+def test_what_an_interface_stands_for_is_decided_where_the_interfaces_are_known(
+    meant: str, inside: str, outside: str
+) -> None:
+    text = f"block in\npass in proto tcp from {meant} to any\n"
+    found = fates(text, GATEWAY, *(packet(one, port=22) for one in (inside + " " + outside).split()))
+    assert found == ["accept"] * len(inside.split()) + ["drop"] * len(outside.split())
+
+
+@pytest.mark.parametrize("meant", ["(em7)", "em7:network", "(vlans)", "(em0:peer)", "(em0:frob)", "mail.example.net"])
+def test_what_the_interfaces_do_not_tell_stays_a_doubt(meant: str) -> None:
+    text = f"block in\npass in proto tcp from {meant} to any\n"
+    assert fates(text, GATEWAY, packet("203.0.113.9", port=22)) == ["depends"]
+
+
+def test_a_rule_on_a_group_is_about_its_members_where_they_are_known() -> None:
+    text = "block in\npass in on trusted proto tcp to port 22\npass in on ! egress proto tcp to port 80\n"
+    arriving = [packet("198.51.100.7", interface, port) for port in (22, 80) for interface in ("em0", "em1", "em2")]
+    assert fates(text, GATEWAY, *arriving) == ["drop", "accept", "accept"] * 2
+    assert fates("block in\npass in on wan\n", GATEWAY, SSH) == ["depends"]
+    assert fates("set skip on trusted\nblock in\n", GATEWAY, *arriving[:2]) == ["drop", "accept"]
 
 
 def test_fragments_are_taken_for_reassembled() -> None:

@@ -40,11 +40,14 @@ from portgate.core.ruleset import (
     AddressType,
     Any,
     Field,
+    InterfaceAddress,
+    InterfaceGroup,
     Lookup,
     Match,
     NamedSet,
     Not,
     Opaque,
+    Part,
     Test,
 )
 
@@ -68,7 +71,7 @@ def interface_match(name: str, field: Field) -> Match:
     if name == "any":
         return Not(loopback)
     if not name[-1:].isdecimal():
-        return Opaque(f"interface group {name} {field.label}", f"which interfaces are in the group {name}")
+        return InterfaceGroup(field, name)
     try:
         return Test(field, (interface_interval(name),))
     except ValueError:
@@ -100,16 +103,16 @@ def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
         cursor.expect(">")
         return table_match(name.partition(":")[0], side, tables)  # `pfctl -vsr` adds how much is in it
     if cursor.peek() == "(":
-        return _of_interface(" ".join(cursor.parenthesised()) + _mask(cursor), side)
+        return _of_interface(" ".join(cursor.parenthesised()), _mask(cursor), side)
     if cursor.accept("route"):
         return _unknown(f"route {cursor.take()}", side)
     text = cursor.take() + _mask(cursor)
     if cursor.accept("-"):
         text += " - " + cursor.take()
     found = address_interval(text)
-    if found is None:
-        return _own(side) if text == "self" else _unknown(text, side)
-    return Test(side[found[0]], (found[1],))
+    if found is not None:
+        return Test(side[found[0]], (found[1],))
+    return _own(side) if text == "self" else _named(text, side)
 
 
 def _mask(cursor: Cursor) -> str:
@@ -126,25 +129,38 @@ def _unknown(name: str, side: Side) -> Match:
     return Opaque(f"{side[Family.IPV4].label[:3]} {name}", f"which addresses `{name}` stands for")
 
 
-def _of_interface(name: str, side: Side) -> Match:
+def _of_interface(name: str, mask: str, side: Side) -> Match:
     """What stands in parentheses: the addresses of an interface, which are some of the host's own, or its network."""
     name = _COUNTED.sub("", name)
-    if name == "self":
+    if name == "self" and not mask:
         return _own(side)
     if name in ("lo:network", f"{LOOPBACK}:network"):
         return either([Test(side[family], LOOPBACKS[family]) for family in Family])
-    network = any(one in name for one in (":network", ":broadcast", ":peer", "/"))
-    return _unknown(f"({name})", side) if network else both(_own(side), _unknown(f"({name})", side))
+    found = _named(f"({name}){mask}", side)
+    return found if mask or set(name.split(":")[1:]) & _PARTS.keys() else both(_own(side), found)
 
 
+def _named(text: str, side: Side) -> Match:
+    """`em0`, `(em0:network:0)`, `(em0)/24`: what it stands for is known where the interfaces of the host are."""
+    name, _, length = text.replace("(", "").replace(")", "").partition("/")
+    name, *words = name.split(":")
+    part = next((_PARTS[word] for word in words if word in _PARTS), Part.ADDRESS)
+    if not set(words) <= {*_PARTS, "0"} or (length and not length.isdecimal()):
+        return _unknown(text, side)
+    inside = int(length) if length else None
+    of_family = (InterfaceAddress(field, text, name, part, "0" in words, inside) for field in side.values())
+    return Any(tuple(of_family))
+
+
+_PARTS = {"network": Part.NETWORK, "broadcast": Part.BROADCAST, "peer": Part.PEER}
 _COUNTED = re.compile(r":(\*|[1-9][0-9]*)$")  # how many addresses there are, in `pfctl -vsr`
 
 
 def spoofed(name: str, side: Side, iif: Field) -> tuple[Match, ...]:
     """What `antispoof` is about: the network of an interface anywhere else, and its own addresses but for loopback's."""
     interface_name = name.partition(":")[0]
-    elsewhere = both(Not(interface_match(interface_name, iif)), _of_interface(f"{name}:network", side))
-    return (elsewhere,) if interface_name in ("lo", LOOPBACK) else (elsewhere, _of_interface(name, side))
+    elsewhere = both(Not(interface_match(interface_name, iif)), _of_interface(f"{name}:network", "", side))
+    return (elsewhere,) if interface_name in ("lo", LOOPBACK) else (elsewhere, _of_interface(name, "", side))
 
 
 def table_match(name: str, side: Side, tables: Tables) -> Match:
