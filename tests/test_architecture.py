@@ -18,9 +18,10 @@ MAX_LINES = 700
 # A layer is the folder or file right below portgate/; its value are the layers that it may import besides itself.
 LAYERS = {
     "core": "",
+    "programs": "",
     "language": "core",
     "report": "core",
-    "backends": "core",
+    "backends": "core programs",
     "sockets": "core language",
     "linux_facts": "core sockets",
     "host": "core backends sockets linux_facts",
@@ -169,6 +170,13 @@ def test_pure_code_imports_only_what_computes(file: str) -> None:
 
 def _takes_what_is_pure(one: Import) -> bool:
     return bool(one.names) and one.names <= PURE_NAMES.get(one.module, set())
+
+
+@every_file
+def test_pure_code_runs_no_program(file: str) -> None:
+    if is_pure(file):
+        assert not [one for one in imports(file) if one.module == "portgate.programs"]
+        assert not [one for one in imports(file) if one.module == "portgate" and "programs" in one.names]
 
 
 @every_file

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from portgate.backends.ipfw import BACKEND
-from portgate.backends.ipfw.session import Answer, IpfwSession, available
+from portgate.backends.ipfw.session import IpfwSession, available
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
+from portgate.programs import Answer
 from tests.ipfw.texts import rules, unequal
 
 POLICY = (

@@ -13,9 +13,9 @@ from random import Random
 
 import pytest
 
+from portgate import programs
 from portgate.backends import get
 from portgate.backends.iptables import Iptables
-from portgate.backends.iptables.live import programs
 from portgate.core import compile as compiler
 from portgate.core.diagnostics import PortgateError
 from portgate.core.ruleset import Ruleset
@@ -93,12 +93,12 @@ def break_a_load(store: str, program: str) -> None:
     change = backend.transaction(backend.parse((before,)), backend.lower(compiler.compile(loaded(NEW), TODAY)))
     assert change is not None
     host, run = namespace(), programs.run
-    failures = [subprocess.CalledProcessError(1, program, stderr=b"no memory")]
+    failures = [subprocess.CalledProcessError(1, program, stderr="no memory")]
 
-    def breaking(argv: Sequence[str], text: str = "") -> str:
-        if argv[0].endswith(program) and namespace() == host and failures:
+    def breaking(command: Sequence[str], text: str = "") -> str:
+        if command[0].endswith(program) and namespace() == host and failures:
             raise failures.pop()
-        return run(argv, text)
+        return run(command, text)
 
     programs.run = breaking
     with pytest.raises(PortgateError, match="no memory"):

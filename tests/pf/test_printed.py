@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from portgate.backends.pf import BACKEND, MARK
-from portgate.backends.pf.session import Answer, PfSession
+from portgate.backends.pf.session import PfSession
 from portgate.core.compile import compile as compile_policy
 from portgate.core.ruleset import Ruleset
+from portgate.programs import Answer
 from tests.pf.texts import DIALECTS, TODAY, loaded, read, unequal
 
 PRINTED = Path(__file__).parent / "printed"

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from portgate.backends.pf import BACKEND, session
-from portgate.backends.pf.session import Answer, PfSession
+from portgate.backends.pf.session import PfSession
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
+from portgate.programs import Answer
 from tests.pf.texts import DIALECTS, rules, unequal
 
 POLICY = "inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3], id: office-ssh}\nforward:\n  - {port: 80/tcp, to: 8080, id: web}\n"

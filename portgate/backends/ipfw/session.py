@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from portgate import programs
 from portgate.backends.ipfw import GUARD, GUARD_NUMBER, LIVE, MARK, SPARE, TABLES
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.programs import Answer, Runner
 
 SECONDS = 120  # that a command may take
 SETTINGS = ("net.inet.ip.fw.enable", "net.inet6.ip6.fw.enable", "net.inet.ip.fw.one_pass")
@@ -29,37 +29,9 @@ _LISTED = re.compile(r"(?:# DISABLED )?(\d{5}) set (\d+) (.*)")
 _HEADER = re.compile(r"--- table\(([^),]+)\)")
 
 
-class Answer(NamedTuple):
-    """What a command said."""
-
-    status: int
-    output: str
-    complaint: str
-
-
-Runner = Callable[[Sequence[str], str], Answer]
-"""Runs a command with a text on its standard input. Errors: OSError."""
-
-
-def run(command: Sequence[str], text: str) -> Answer:
-    """On this host."""
-    environment = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
-    done = subprocess.run(
-        command,
-        input=text.encode(errors="surrogateescape"),
-        capture_output=True,
-        env=environment,
-        timeout=SECONDS,
-        check=False,
-    )
-    return Answer(
-        done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape")
-    )
-
-
-def available(runner: Runner = run) -> str | None:
+def available(runner: Runner = programs.ask) -> str | None:
     """None when this host filters with ipfw and lets us at it, else why not and what to do."""
-    if not sys.platform.startswith("freebsd") or shutil.which("ipfw", path="/sbin") is None:
+    if not sys.platform.startswith("freebsd") or programs.find("ipfw") is None:
         return "there is no ipfw here; it is a packet filter of FreeBSD"
     if os.geteuid() != 0:
         return "only root may ask ipfw; run this command as root"
@@ -71,7 +43,7 @@ def available(runner: Runner = run) -> str | None:
 class IpfwSession:
     """See `portgate.backends.Session`."""
 
-    def __init__(self, runner: Runner = run) -> None:
+    def __init__(self, runner: Runner = programs.ask) -> None:
         self._run = runner
 
     def read(self) -> tuple[Reading, ...]:

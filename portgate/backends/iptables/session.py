@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from portgate import programs
 from portgate.backends.iptables import live
 from portgate.backends.iptables.bundle import CHANGE, KIND, Part, parts
-from portgate.backends.iptables.live import programs
 from portgate.backends.iptables.live.store import available, default_store, said
 from portgate.backends.iptables.names import CHAIN_PREFIX, PROGRAMS, SET_PREFIX, TABLES
 from portgate.backends.iptables.parse import parse

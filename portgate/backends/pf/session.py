@@ -1,7 +1,7 @@
 """A live host through pfctl, the one program that every system with pf has.
 
 Rules of this file
-    Commands are lists of words, never a shell's line. What they print is read with a fixed locale and without DNS.
+    What is printed is read without DNS.
 
 Facts
     `pfctl -a NAME -f -` replaces an anchor as a whole, or leaves it when there is an error. `-a '*' -sr` prints the
@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
+from portgate import programs
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
+from portgate.programs import Answer, Runner
 
-SECONDS = 60  # that a command may take
 _REMEDY = "run portgate as root on OpenBSD, FreeBSD or macOS; elsewhere `portgate compile --to pf` writes the rules"
 
 
@@ -34,37 +33,9 @@ def native_dialect() -> str:
     return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
 
 
-class Answer(NamedTuple):
-    """What a command said."""
-
-    status: int
-    output: str
-    complaint: str
-
-
-Runner = Callable[[Sequence[str], str], Answer]
-"""Runs a command with a text on its standard input. Errors: OSError."""
-
-
-def run(command: Sequence[str], text: str) -> Answer:
-    """On this host."""
-    environment = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
-    done = subprocess.run(
-        command,
-        input=text.encode(errors="surrogateescape"),
-        capture_output=True,
-        env=environment,
-        timeout=SECONDS,
-        check=False,
-    )
-    return Answer(
-        done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape")
-    )
-
-
 def available() -> str | None:
     """None when this host has pf and lets us at it, else why not and what to do."""
-    if shutil.which("pfctl", path="/sbin:/usr/sbin") is None:
+    if programs.find("pfctl") is None:
         return "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
     if not os.access("/dev/pf", os.R_OK | os.W_OK):
         return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
@@ -81,7 +52,7 @@ _SWITCH_ON = {
 class PfSession:
     """See `portgate.backends.Session`."""
 
-    def __init__(self, runner: Runner = run, dialect: str | None = None) -> None:
+    def __init__(self, runner: Runner = programs.ask, dialect: str | None = None) -> None:
         self._run = runner
         self._dialect = dialect or native_dialect()
 

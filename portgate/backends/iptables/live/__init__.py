@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from portgate.backends.iptables.live import programs
+from portgate import programs
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import Diagnostic
 

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from portgate import programs
 from portgate.backends.iptables import live
-from portgate.backends.iptables.live import programs
 from portgate.backends.iptables.names import CHAIN_PREFIX, PROGRAMS
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
