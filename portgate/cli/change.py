@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from functools import wraps
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from portgate.cli.progress import Progress
 from portgate.core.diagnostics import OBJECTIONS
 
 if TYPE_CHECKING:
-    from portgate.changes import Applied, Consent
+    from portgate.changes import Applied, Consent, Terms
     from portgate.core.diagnostics import Diagnostic
     from portgate.core.drift import Drift
     from portgate.engine import Planned
@@ -88,21 +89,35 @@ def _native(text: str) -> Iterable[str]:
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-override_option = click.option(
-    "--override", "overrides", type=click.Choice(OBJECTIONS, case_sensitive=False), multiple=True,
-    help="Go on in spite of this objection; repeat for each.",
+_TERMS = (
+    click.option(
+        "--confirm", "window", type=click.FloatRange(min=0, max=86400), metavar="SECONDS",
+        help="Restore the old rules after that time unless `portgate confirm` is run; 0 is never.  [default: 60 over SSH, else 0]",
+    ),
+    click.option(
+        "--override", "overrides", type=click.Choice(OBJECTIONS, case_sensitive=False), multiple=True,
+        help="Go on in spite of this objection; repeat for each.",
+    ),
+    click.option("--message", default="", help="Why, for `portgate history`."),
+    click.option(
+        "--persist/--no-persist", default=True, show_default=True,
+        help="Whether the machine starts with these rules from now on.",
+    ),
 )  # fmt: skip
-confirm_option = click.option(
-    "--confirm", "window", type=click.FloatRange(min=0, max=86400), metavar="SECONDS",
-    help="Restore the old rules after that time unless `portgate confirm` is run; 0 is never.  [default: 60 over SSH, else 0]",
-)  # fmt: skip
-persist_option = click.option(
-    "--persist/--no-persist",
-    default=True,
-    show_default=True,
-    help="Whether the machine starts with these rules from now on.",
-)
-message_option = click.option("--message", default="", help="Why, for `portgate history`.")
+
+
+def terms_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of every apply, which the command gets as one value, `terms`."""
+
+    @wraps(command)
+    def told(*, overrides: tuple[str, ...], window: float | None, message: str, persist: bool, **rest: object) -> int:
+        from portgate.changes import Terms
+
+        return command(terms=Terms(overrides, window, message, persist), **rest)
+
+    for option in reversed(_TERMS):
+        told = option(told)
+    return told
 
 
 @click.command
@@ -117,10 +132,7 @@ message_option = click.option("--message", default="", help="Why, for `portgate 
     help="Only if the plan is still that in FILE, from `portgate plan --format json`.",
 )
 @yes_option
-@confirm_option
-@override_option
-@message_option
-@persist_option
+@terms_options
 def apply(
     policy: str,
     backend: str,
@@ -128,10 +140,7 @@ def apply(
     dry_run: bool,
     plan_file: str | None,
     yes: bool,
-    window: float | None,
-    overrides: tuple[str, ...],
-    message: str,
-    persist: bool,
+    terms: Terms,
 ) -> int:
     """Makes a policy true on this host.
 
@@ -145,7 +154,6 @@ def apply(
 
     if dry_run:
         return show_only(*_planned(policy, None, backend), output_format=output_format)
-    terms = changes.Terms(overrides, window, message, persist)
     return carry_out(
         lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
         yes=yes,

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portgate.cli.change import (
-    carry_out,
-    confirm_option,
-    message_option,
-    override_option,
-    persist_option,
-    waiting,
-    yes_option,
-)
+from portgate.cli.change import carry_out, terms_options, waiting, yes_option
 from portgate.cli.options import format_option
 from portgate.cli.output import complain, paint, say, say_json, say_table
 from portgate.report.text import escape
@@ -24,7 +16,7 @@ from portgate.report.text import escape
 if TYPE_CHECKING:
     from portgate.applied import Compared
     from portgate.apply.history import Generation
-    from portgate.changes import Applied, Consent
+    from portgate.changes import Applied, Consent, Terms
 
 
 @click.command
@@ -50,18 +42,12 @@ def confirm(output_format: str, same_session: bool) -> int:
 @click.argument("revision", type=click.IntRange(min=1), required=False)
 @format_option
 @yes_option
-@confirm_option
-@override_option
-@message_option
-@persist_option
+@terms_options
 def rollback(
     revision: int | None,
     output_format: str,
     yes: bool,
-    window: float | None,
-    overrides: tuple[str, ...],
-    message: str,
-    persist: bool,
+    terms: Terms,
 ) -> int:
     """Goes back to an earlier generation.
 
@@ -71,9 +57,7 @@ def rollback(
     from portgate import changes
 
     def run(consent: Consent | None) -> Applied | None:
-        return changes.rollback(
-            revision, date.today(), consent, waiting, changes.Terms(overrides, window, message, persist)
-        )
+        return changes.rollback(revision, date.today(), consent, waiting, terms)
 
     if revision is None and (undone := changes.undo(waiting)) is not None:
         if output_format == "json":

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portgate.cli.change import (
-    carry_out,
-    confirm_option,
-    message_option,
-    override_option,
-    persist_option,
-    show_only,
-    waiting,
-    yes_option,
-)
+from portgate.cli.change import carry_out, show_only, terms_options, waiting, yes_option
 from portgate.cli.options import backend_option, format_option
 from portgate.cli.output import say
 from portgate.cli.progress import Progress
@@ -67,10 +58,7 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what wo
 @format_option
 @dry_run_option
 @yes_option
-@confirm_option
-@override_option
-@message_option
-@persist_option
+@terms_options
 def open_port(
     port: str,
     sources: tuple[str, ...],
@@ -80,10 +68,7 @@ def open_port(
     output_format: str,
     dry_run: bool,
     yes: bool,
-    window: float | None,
-    overrides: tuple[str, ...],
-    message: str,
-    persist: bool,
+    terms: Terms,
 ) -> int:
     """Opens a port, in the policy and on this host.
 
@@ -94,7 +79,7 @@ def open_port(
     from portgate.ports import Asked
 
     asked = Asked(port, sources, policy, seconds=seconds)
-    return _carry_out(asked, backend, output_format, dry_run, yes, _terms(overrides, window, message, persist))
+    return _carry_out(asked, backend, output_format, dry_run, yes, terms)
 
 
 @click.command("close")
@@ -105,10 +90,7 @@ def open_port(
 @format_option
 @dry_run_option
 @yes_option
-@confirm_option
-@override_option
-@message_option
-@persist_option
+@terms_options
 def close_port(
     port: str,
     sources: tuple[str, ...],
@@ -117,10 +99,7 @@ def close_port(
     output_format: str,
     dry_run: bool,
     yes: bool,
-    window: float | None,
-    overrides: tuple[str, ...],
-    message: str,
-    persist: bool,
+    terms: Terms,
 ) -> int:
     """Closes a port, in the policy and on this host.
 
@@ -130,13 +109,7 @@ def close_port(
     from portgate.ports import Asked
 
     asked = Asked(port, sources, policy, closes=True)
-    return _carry_out(asked, backend, output_format, dry_run, yes, _terms(overrides, window, message, persist))
-
-
-def _terms(overrides: tuple[str, ...], window: float | None, message: str, persist: bool) -> Terms:
-    from portgate.changes import Terms
-
-    return Terms(overrides, window, message, persist)
+    return _carry_out(asked, backend, output_format, dry_run, yes, terms)
 
 
 def _carry_out(asked: Asked, backend: str, output_format: str, dry_run: bool, yes: bool, terms: Terms) -> int:

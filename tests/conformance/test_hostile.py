@@ -5,8 +5,6 @@ What the language of policies refuses already (ids, control characters) is given
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -20,8 +18,8 @@ from portgate.core.net import TCP, AddressSet
 from portgate.core.policy import Default, Forward, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
 from portgate.core.ruleset import Ruleset
 from portgate.report.diagnostics import render
-from portgate.sandbox.namespace import close, create
 from tests.compile.worlds import TODAY, sayable
+from tests.conformance.conftest import Inside
 from tests.conformance.writers import WRITERS, Writer, unequal
 
 NASTY = (
@@ -141,26 +139,10 @@ def test_a_policy_with_hostile_words_is_refused_in_the_clear_or_written_as_a_pla
 
 # ------------------------------------------------------------------ the real parsers
 
-Inside = Callable[..., None]
-
 
 @pytest.fixture(params=sorted(backends.names()))
 def backend(request: pytest.FixtureRequest) -> Backend:
     return backends.get(request.param)
-
-
-@pytest.fixture
-def inside(backend: Backend) -> Iterator[Inside]:
-    """Runs a function in a new network namespace, where this machine has the backend."""
-    try:
-        namespaces = create(1)
-    except PortgateError as error:
-        pytest.skip(f"no network namespace here: {error}")
-    call = namespaces[0].call
-    if reason := call(backend.available):
-        pytest.skip(f"this machine does not have {backend.name}: {reason}")
-    yield call
-    close(namespaces)
 
 
 @pytest.mark.kernel

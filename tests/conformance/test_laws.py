@@ -6,7 +6,6 @@ their own, and are skipped, with the backend's reason, where this machine does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,8 +22,8 @@ from portgate.core.policy import Default, Forward, Grant, Limit, Peer, Policy, R
 from portgate.core.ruleset import Accept, CtState, Feature, Field, Ruleset
 from portgate.core.semantics import NEW_CONNECTION
 from portgate.core.verify import Scope, differences, equivalent
-from portgate.sandbox.namespace import close, create
 from tests.compile.worlds import TODAY, policy, sayable
+from tests.conformance.conftest import Inside
 
 BACKENDS = [backends.get(name) for name in sorted(backends.names())]
 STORES = [Iptables("legacy")]  # which is taken only where the host uses it
@@ -48,8 +47,6 @@ NAMES = Policy(
 )
 EMPTY = Ruleset()
 
-Inside = Callable[..., None]
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Stores of one firewall differ on a host only."""
@@ -58,20 +55,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "backend", [*BACKENDS, *(STORES if live else ())], ids=lambda one: ID.get(id(one), one.name)
         )
-
-
-@pytest.fixture
-def inside(backend: Backend) -> Iterator[Inside]:
-    """Runs a function in a new network namespace."""
-    try:
-        namespaces = create(1)
-    except PortgateError as error:
-        pytest.skip(f"no network namespace here: {error}")
-    call = namespaces[0].call
-    if reason := call(backend.available):
-        pytest.skip(f"this machine does not have {backend.name}: {reason}")
-    yield call
-    close(namespaces)
 
 
 def desired(backend: Backend, seed: int) -> Ruleset:
@@ -144,6 +127,15 @@ def test_4_what_a_backend_lacks_is_reported_at_the_grant_that_needs_it(backend: 
             found = lacking(wanted(seed), TODAY, frozenset(Feature) - {feature}, backend.name)
             assert found
             assert all(str(feature) in one.detail for one in found)
+
+
+@pytest.mark.parametrize("seed", POLICIES)
+def test_4_and_of_every_feature_and_of_nothing_else(backend: Backend, seed: int) -> None:
+    found = lacking(wanted(seed), TODAY, backend.features, backend.name)
+    missing = features_used(compile_policy(wanted(seed), TODAY)) - backend.features
+    assert {feature for feature in missing if any(str(feature) in one.detail for one in found)} == missing
+    assert bool(found) == bool(missing)
+    assert not lacking(sayable(wanted(seed), backend), TODAY, backend.features, backend.name)
 
 
 # ------------------------------------------------------------------ of a live host

@@ -18,7 +18,8 @@ from portgate.core.features import lacking
 from portgate.core.net import TCP, AddressSet
 from portgate.core.policy import Default, Grant, Peer, Policy, Rulebook, Traffic
 from portgate.core.ruleset import Accept, All, Base, Chain, Container, Field, Hook, Rule, Ruleset, Test
-from tests.ipfw.texts import DIALECTS, TODAY, lines, loaded, read, rules
+from tests.ipfw.texts import DIALECTS, lines, read
+from tests.written import TODAY, loaded, rules
 
 SSH = "inbound:\n  allow:\n    - {port: ssh, from: 198.51.100.0/24, id: office-ssh}\n"
 MANY = "inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3, 10.0.0.5], id: three}\n"

@@ -12,7 +12,7 @@ from portgate.backends.ipfw.session import IpfwSession, available
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
 from portgate.programs import Answer
-from tests.ipfw.texts import rules, unequal
+from tests.written import rules, unequal
 
 POLICY = (
     "inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3], id: office-ssh}\nforward:\n"

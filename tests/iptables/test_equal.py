@@ -24,8 +24,8 @@ from portgate.core.verify import Scope, differences
 from tests.compile.test_meaning import at, fate
 from tests.compile.worlds import TODAY, packets, policy, sayable
 from tests.generate.policies import policy as written
-from tests.pf.texts import loaded
 from tests.policy_oracle import decide
+from tests.written import loaded
 
 BACKEND = get("iptables")
 POLICIES = Path(__file__).parents[2] / "policies"

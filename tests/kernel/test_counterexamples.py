@@ -16,7 +16,7 @@ from tests.generate.packets import probe
 from tests.generate.world import LINKS
 from tests.kernel.differential import MEANING
 from tests.kernel.test_iptables import Host
-from tests.pf.texts import TODAY
+from tests.written import TODAY
 
 pytestmark = pytest.mark.kernel
 

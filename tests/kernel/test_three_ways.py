@@ -25,7 +25,7 @@ from tests.generate.policies import policy as written
 from tests.kernel.differential import MEANING, PACKETS_FOR_EACH, agree, conntrack_states
 from tests.kernel.test_differential import SEED
 from tests.packet import Packet
-from tests.pf.texts import TODAY, loaded
+from tests.written import TODAY, loaded
 
 pytestmark = pytest.mark.kernel
 

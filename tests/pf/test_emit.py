@@ -15,7 +15,8 @@ from portgate.core.features import lacking
 from portgate.core.net import TCP, AddressSet
 from portgate.core.policy import Default, Grant, Limit, Peer, Policy, Rulebook, Traffic, Unit
 from portgate.core.ruleset import Accept, Base, Chain, Container, Field, Hook, Rule, Ruleset, Test
-from tests.pf.texts import DIALECTS, TODAY, lines, loaded, read
+from tests.pf.texts import DIALECTS, lines, read
+from tests.written import TODAY, loaded
 
 SSH = "inbound:\n  allow:\n    - {port: ssh, from: 198.51.100.0/24, id: office-ssh}\n"
 FORWARDS = """

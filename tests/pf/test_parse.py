@@ -16,7 +16,8 @@ from portgate.core.net import Family, parse_address
 from portgate.core.packets import Packet
 from portgate.core.ruleset import Dnat, Lookup, Opaque, Ruleset
 from portgate.core.trace import decide
-from tests.pf.texts import read, unequal
+from tests.pf.texts import read
+from tests.written import unequal
 
 HOST = Host(None)
 

@@ -17,7 +17,8 @@ from portgate.backends.pf.session import PfSession
 from portgate.core.compile import compile as compile_policy
 from portgate.core.ruleset import Ruleset
 from portgate.programs import Answer
-from tests.pf.texts import DIALECTS, TODAY, loaded, read, unequal
+from tests.pf.texts import DIALECTS, read
+from tests.written import TODAY, loaded, unequal
 
 PRINTED = Path(__file__).parent / "printed"
 POLICIES = ("policy", "limited")

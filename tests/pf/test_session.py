@@ -12,7 +12,8 @@ from portgate.backends.pf.session import PfSession
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
 from portgate.programs import Answer
-from tests.pf.texts import DIALECTS, rules, unequal
+from tests.pf.texts import DIALECTS
+from tests.written import rules, unequal
 
 POLICY = "inbound:\n  allow:\n    - {port: ssh, from: [10.0.0.1, 10.0.0.3], id: office-ssh}\nforward:\n  - {port: 80/tcp, to: 8080, id: web}\n"
 
