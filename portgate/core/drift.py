@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import product
+from typing import NamedTuple
 
 from portgate.core.addresses import Host
 from portgate.core.capture import Artifact
@@ -18,9 +20,10 @@ from portgate.core.diagnostics import Diagnostic
 from portgate.core.openings import kept, timeless
 from portgate.core.plan import Action, Words, planned, rule_changes
 from portgate.core.provenance import foreign_decider
-from portgate.core.ruleset import Chain, Ruleset
+from portgate.core.ruleset import Chain, Container, Jump, Rule, Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.verify import against_policy
+from portgate.core.words import rule_text
 
 _MOST = 10
 
@@ -69,8 +72,42 @@ def of_ours(live: Ruleset, confirmed: Ruleset, words: Words, repair: Artifact | 
         return ()
     before, after = timeless(live), timeless(confirmed)
     hows = {Action.REMOVE: How.ADDED, Action.ADD: How.REMOVED}
-    changed = [Drifted(one.where, hows[one.action], one.text) for one in rule_changes(before, after, words)]
-    return (*changed, *_hooks(before, after)) or (Drifted("rules", How.CHANGED, "their order"),)
+    displaced = [one for container in after.owned().containers for one in _displaced(before, container)]
+    inside = {where for one in displaced for where in (one.chain, one.caller)}
+    changed = [
+        Drifted(one.where, hows[one.action], one.text)
+        for one in rule_changes(before, after, words)
+        if one.where not in inside
+    ]
+    moved = [Drifted(*each) for one in displaced for each in one.told()]
+    return (*changed, *moved, *_hooks(before, after)) or (Drifted("rules", How.CHANGED, "their order"),)
+
+
+class _Displaced(NamedTuple):
+    """A chain of ours in a table of others that is not what portgate left there: a rule before the jump to it, or one of its own."""
+
+    chain: str
+    caller: str
+    before: tuple[Rule, ...]
+
+    def told(self) -> Iterator[tuple[str, How, str]]:
+        for rule in self.before:
+            yield self.caller, How.ADDED, f"{rule_text(rule)}, before the jump to our rules"
+        if not self.before:
+            yield self.chain, How.CHANGED, "its rules"
+
+
+def _displaced(live: Ruleset, container: Container) -> Iterator[_Displaced]:
+    for table in live.foreign().containers if container.inside else ():
+        if not f"{table.name} ".startswith(f"{container.inside} "):
+            continue
+        for caller, chain in product(table.chains, container.chains):
+            jumps = [index for index, rule in enumerate(caller.rules) if rule.verdict == Jump(chain.name)]
+            if jumps and table.chain(chain.name):
+                within = f" in {container.inside}"
+                yield _Displaced(
+                    f"chain {chain.name}{within}", f"chain {caller.name}{within}", caller.rules[: jumps[0]]
+                )
 
 
 def _hooks(live: Ruleset, confirmed: Ruleset) -> Iterator[Drifted]:

@@ -23,7 +23,7 @@ def joined(readings: Iterable[Ruleset]) -> Ruleset:
     containers = [container for reading in readings for container in reading.containers]
     hearsay = {one.name: one for one in containers if one.hearsay}
     direct = {one.name: one for one in containers if not one.hearsay}
-    inside = {one.inside: {chain.name for chain in one.chains} for one in containers if one.inside}
+    inside = {one.inside: {chain.name for chain in one.chains} for one in containers if one.inside and one.hearsay}
     counting = (
         _corrected(one, direct.get(one.inside))
         if one.hearsay

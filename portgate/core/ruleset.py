@@ -451,7 +451,8 @@ class Container:
 
     **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's;
     `hearsay` when it was not read in the store's own language (nf_tables through iptables), which may tell it wrongly;
-    `inside` names the table of others that holds its chains, and whose base chains jump to them, "" for one of its own.
+    `inside` names the table of others, in its store, that holds its chains, and whose base chains jump to them, "" for one of
+    its own.
     """
 
     name: str

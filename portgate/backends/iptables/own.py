@@ -61,7 +61,7 @@ def apart(container: Container) -> Iterator[Container]:
         chains=tuple(_ours(chain) for chain in ours),
         sets=tuple(map(own_set, own_sets)),
         owned=True,
-        inside=container.name,
+        inside=f"{family} {table}",
     )
 
 
