@@ -3,7 +3,8 @@
 Facts
     sockstat(1), FreeBSD 14: `tcp4`, `tcp6`, `tcp46`: the last is one IPv6 socket that takes IPv4, too. `*` is the wildcard.
     What nobody's process holds (a kernel's NFS server) has `?` for user, command, process and descriptor. Without
-    `-l` connected sockets are listed, too; they name a foreign address.
+    `-l` connected sockets are listed, too; they name a foreign address. `-s` adds the state, of TCP and SCTP: a socket that is
+    bound and does not listen is `CLOSED`, or `BOUND`; without `-s` it looks like one that does.
     sockstat(1), NetBSD 9: `tcp` and `tcp6`, a dot before the port, and names of services without `-n`.
 """
 
@@ -22,11 +23,12 @@ KINDS = ("sockstat",)
 _PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "udplite": UDPLITE}
 _ROW = re.compile(
     r"(?P<user>\S+)\s+(?P<command>\S.*?)\s+(?P<pid>\d{1,9}|\?)\s+(?P<fd>\d{1,9}|\?)\s+"
-    r"(?P<proto>tcp|udp|sctp|udplite)(?P<family>46|4|6)?\s+(?P<local>\S+)\s+(?P<foreign>\S+)(?:\s.*)?"
+    r"(?P<proto>tcp|udp|sctp|udplite)(?P<family>46|4|6)?\s+(?P<local>\S+)\s+(?P<foreign>\S+)(?P<more>\s.*)?"
 )
 _NOT_IP = re.compile(r"\S+\s+\S.*?\s+(?:\d+|\?)\s+(?:\d+|\?)\s+(?:stream|dgram|seqpac\w*|div[46]|icm[46])\b.*")
 _HEADER = re.compile(r"USER\s+COMMAND\s.*")
 _ANYBODY = ("*:*", "*.*")
+_IDLE = {"CLOSED", "BOUND"}
 _REMEDY = "save the output of `sockstat -46ln`"
 
 
@@ -41,7 +43,7 @@ def parse(reading: Reading) -> Sockets:
         if row is None and not _is_passed_over(line.strip()):
             raise ValueError("this is no row of sockstat")
         understood = understood or bool(line.strip())
-        if row is not None and row["foreign"] in _ANYBODY:
+        if row is not None and row["foreign"] in _ANYBODY and not _IDLE & set((row["more"] or "").split()):
             _add(rows, row)
 
     rows.each_line(read)

@@ -45,6 +45,17 @@ def test_a_connection_is_no_listener() -> None:
     assert not any(one.address == 0xC0000201 for one in read(TEXT).listeners)
 
 
+def test_what_is_bound_and_does_not_listen_is_no_listener_where_the_state_is_told() -> None:
+    """Columns as `sockstat -46sSC` of FreeBSD 14 has them, those of the TCP stack and its congestion control behind."""
+    text = (
+        "root     ircd       700   5  tcp4   *:6667                *:*                                CLOSED       freebsd cubic\n"
+        "root     sshd       668   4  tcp46  *:22                  *:*                                LISTEN       freebsd cubic\n"
+        "root     dns        702   6  udp4   *:53                  *:*\n"
+        "root     gate       701   7  sctp4  192.0.2.1:9899        *:*                                BOUND\n"
+    )
+    assert [one.where for one in read(text).listeners] == ["*:22 (dual)", "0.0.0.0:53"]
+
+
 def test_a_socket_without_a_process_is_told_as_such() -> None:
     assert [one.code for one in read(TEXT).notes] == ["PG440"]
 
