@@ -40,7 +40,7 @@ SERVICE_PORTS: dict[str, int] = {
     "cvspserver": 2401, "mysql": 3306, "ms-wbt-server": 3389, "rdp": 3389, "svn": 3690, "ipsec-nat-t": 4500,
     "ipsec-msft": 4500, "sip": 5060, "sip-tls": 5061, "sips": 5061, "xmpp-client": 5222, "xmpp-server": 5269,
     "mdns": 5353, "mdnsresponder": 5353, "postgresql": 5432, "amqp": 5672, "rfb": 5900, "vnc-server": 5900, "x11": 6000,
-    "redis": 6379, "http-alt": 8080, "spamd-cfg": 8026, "ftp-proxy": 8021, "git": 9418,
+    "redis": 6379, "ircd": 6667, "http-alt": 8080, "privoxy": 8118, "spamd-cfg": 8026, "ftp-proxy": 8021, "git": 9418,
 }  # fmt: skip
 
 SRC = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}

@@ -315,6 +315,13 @@ def test_what_the_interfaces_do_not_tell_stays_a_doubt(meant: str) -> None:
     assert fates(text, GATEWAY, packet("203.0.113.9", port=22)) == ["depends"]
 
 
+def test_localhost_is_the_same_on_every_host() -> None:
+    text = "block in\npass in proto tcp from localhost to any port 22\n"
+    assert fate(text, packet("127.0.0.1", port=22), packet("::1", port=22), SSH) == ["accept", "accept", "drop"]
+    redirect = "rdr on em0 inet proto tcp from any to any port 80 -> localhost port 8080\n"
+    assert same(redirect, redirect.replace("localhost", "127.0.0.1"))
+
+
 def test_a_rule_on_a_group_is_about_its_members_where_they_are_known() -> None:
     text = "block in\npass in on trusted proto tcp to port 22\npass in on ! egress proto tcp to port 80\n"
     arriving = [packet("198.51.100.7", interface, port) for port in (22, 80) for interface in ("em0", "em1", "em2")]

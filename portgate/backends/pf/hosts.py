@@ -14,6 +14,7 @@ from portgate.backends.pf.words import (
 )
 from portgate.core.addresses import LOOPBACKS
 from portgate.core.bsd import (
+    HOME,
     LOOPBACK,
     NEVER,
     PROTOCOL_NUMBERS,
@@ -112,7 +113,14 @@ def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
     found = address_interval(text)
     if found is not None:
         return Test(side[found[0]], (found[1],))
+    if text == "localhost":
+        return localhost(side)
     return _own(side) if text == "self" else _named(text, side)
+
+
+def localhost(side: Side) -> Match:
+    """The one name whose addresses are the same on every host."""
+    return either([Test(side[family], (HOME[family],)) for family in Family])
 
 
 def _mask(cursor: Cursor) -> str:

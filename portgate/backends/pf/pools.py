@@ -19,6 +19,8 @@ def pool(cursor: Cursor, family: Family | None) -> tuple[Dnat, ...]:
     port = hosts.target_ports(cursor) if cursor.accept("port") else None
     words = pool_words(cursor)
     family = family_of(target) or family
+    if target == hosts.localhost(DST):
+        return (Dnat(family, None, port),)
     if target == ALWAYS or (isinstance(target, Test) and target.values == ((0, target.field.top),)):
         if "bitmask" in words:  # no bit of the address changes
             return (Dnat(family, None, port),)
