@@ -44,6 +44,30 @@ def test_what_was_assumed_is_told() -> None:
     assert [one.code for one in read(TEXT).notes] == ["PG444"]
 
 
+def test_queues_may_stand_beside_the_state() -> None:
+    """`lsof -nP -i -Tqs`."""
+    text = (
+        "sshd    668 root    3u  IPv4 1831676      0t0  TCP *:22 (LISTEN QR=0 QS=128)\n"
+        "sshd    900 root    4u  IPv4 1831677      0t0  TCP 192.0.2.1:22->198.51.100.7:5000 (ESTABLISHED QR=0 QS=0)\n"
+        "dns     701 root    5u  IPv4 1831678      0t0  UDP *:53 (QR=0 QS=0)\n"
+    )
+    assert [one.where for one in read(text).listeners] == ["0.0.0.0:22", "0.0.0.0:53"]
+    assert read(text).notes == ()
+
+
+@pytest.mark.parametrize("queues", ["", " (QR=0 QS=128)"])
+def test_without_states_what_has_no_peer_is_taken_for_a_listener_and_that_is_told(queues: str) -> None:
+    """`lsof -nP -i -T`, and with `-Tq`."""
+    text = (
+        f"sshd    668 root    3u  IPv4 1831676      0t0  TCP *:22{queues}\n"
+        f"sshd    900 root    4u  IPv4 1831677      0t0  TCP 192.0.2.1:22->198.51.100.7:5000{queues}\n"
+        f"dns     701 root    5u  IPv4 1831678      0t0  UDP *:53{queues}\n"
+    )
+    found = read(text)
+    assert [one.where for one in found.listeners] == ["0.0.0.0:22", "0.0.0.0:53"]
+    assert [(one.code, "which TCP sockets listen" in one.detail) for one in found.notes] == [("PG444", True)]
+
+
 def test_output_without_any_udp_is_doubted() -> None:
     assert "PG442" in [one.code for one in read("sshd 1 root 3u IPv4 1234 0t0 TCP *:22 (LISTEN)\n").notes]
 
