@@ -292,8 +292,12 @@ def place_of(capture: Capture) -> tuple[Host, Facts]:
     from portgate.core.addresses import Host
     from portgate.core.facts import Facts, parse_facts, parse_interfaces
 
-    readings = capture.of_kind("interfaces")
-    interfaces = tuple(one for reading in readings for one in parse_interfaces(reading)) if readings else None
+    readings = [(parse_interfaces, one) for one in capture.of_kind("interfaces")]
+    if listings := capture.of_kind("ifconfig"):
+        from portgate.core.ifconfig import parse_ifconfig
+
+        readings += [(parse_ifconfig, one) for one in listings]
+    interfaces = tuple(one for parse, reading in readings for one in parse(reading)) if readings else None
     return Host(interfaces), next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts())
 
 

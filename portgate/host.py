@@ -5,6 +5,7 @@ What can't be read becomes a note of the capture; whoever needs that part decide
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -63,10 +64,11 @@ def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -
 def kinds() -> tuple[str, ...]:
     """What `from_files` understands: the readings of every backend and of every source of sockets."""
     from portgate import sockets
+    from portgate.core.ifconfig import KIND as IFCONFIG
     from portgate.core.sessions import KIND
 
     rules = (kind for parser in backends.parsers() for kind in parser.reading_kinds)
-    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, "sysctl", KIND]))
+    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, IFCONFIG, "sysctl", KIND]))
 
 
 def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
@@ -141,10 +143,27 @@ def _sockets(with_packages: bool) -> Capture:
 
 
 def _facts() -> Capture:
+    if os.uname().sysname != "Linux":
+        return _listed_interfaces()
     from portgate import linux_facts
 
     interfaces, notes = linux_facts.read_interfaces()
     return Capture((*interfaces, linux_facts.read_settings()), notes)
+
+
+def _listed_interfaces() -> Capture:
+    """As ifconfig lists them, which all systems of the BSDs and their kin have."""
+    from subprocess import SubprocessError
+
+    from portgate import programs
+    from portgate.core.ifconfig import KIND
+
+    command = (programs.find("ifconfig") or "ifconfig", "-a")
+    try:
+        return Capture((Reading(KIND, programs.run(command), " ".join(command)),))
+    except (OSError, SubprocessError) as error:
+        remedy = "name them with --from interfaces=..."
+        return Capture((), (Diagnostic("PG448", f"{' '.join(command)}: {programs.why(error)}", remedy=remedy),))
 
 
 def _sessions() -> Capture:

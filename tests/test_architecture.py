@@ -24,7 +24,7 @@ LAYERS = {
     "backends": "core programs",
     "sockets": "core language",
     "linux_facts": "core sockets",
-    "host": "core backends sockets linux_facts",
+    "host": "core programs backends sockets linux_facts",
     "apply": "core backends",
     "engine": "core language backends sockets linux_facts host apply sandbox",
     "sandbox": "core language backends sockets linux_facts host apply engine report",

@@ -342,9 +342,15 @@ def test_an_unread_anchor_is_doubtful_only_where_it_is_called() -> None:
     text = 'block in\nanchor "relayd/*" in on em1\npass in proto tcp to port 22\n'
     assert fate(text, SSH, packet("10.0.0.1", "em1", 22), packet("10.0.0.1", "em1", 80)) == [
         "accept",
-        "accept",
+        "depends",
         "depends",
     ]
+
+
+def test_an_unread_anchor_may_hold_quick_rules_which_later_ones_do_not_override() -> None:
+    assert fate('anchor "ftp-proxy/*"\nblock in\n', SSH) == ["depends"]
+    assert fate('block in quick\nanchor "ftp-proxy/*"\n', SSH) == ["drop"]
+    assert fate('anchor "proxy" {\npass in quick proto tcp\n}\nblock in\n', SSH) == ["accept"]
 
 
 def test_what_an_unread_anchor_for_nat_holds_decides_nothing_and_one_for_redirects_may() -> None:

@@ -144,6 +144,8 @@ def _of_interface(name: str, mask: str, side: Side) -> Match:
         return _own(side)
     if name in ("lo:network", f"{LOOPBACK}:network"):
         return either([Test(side[family], LOOPBACKS[family]) for family in Family])
+    if name in ("lo", LOOPBACK) and not mask:
+        return localhost(side)
     found = _named(f"({name}){mask}", side)
     return found if mask or set(name.split(":")[1:]) & _PARTS.keys() else both(_own(side), found)
 

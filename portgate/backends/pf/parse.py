@@ -287,17 +287,20 @@ def _anchor(one: Statement, context: Context, inbound: bool, depth: int) -> Iter
     if one.body is None and _is_ours(one):
         return
     if one.body is None or depth > NEST:
-        yield from _unread(one, match, guard.quick)
+        yield from _unread(one, match)
         return
     inner = [_guarded(entry, match) for entry in _entries(one.body, context, inbound=inbound, depth=depth + 1)]
     yield from [replace(entry, quick=True) for entry in _decided(inner)] if guard.quick else inner
 
 
-def _unread(one: Statement, match: Match, quick: bool) -> Iterator[Entry]:
-    """What an anchor may hold: nat alone says nothing of what passes, redirects come before all filter rules."""
+def _unread(one: Statement, match: Match) -> Iterator[Entry]:
+    """What an anchor may hold: nat alone says nothing of what passes, redirects come before all filter rules.
+
+    Its rules may be quick ones, though the anchor is not.
+    """
     kind, reason = one.tokens[0].text, f"rules that were not read: {one}"
     if kind == "anchor":
-        yield _entry(one, match, Unknown(reason), quick=quick)
+        yield _entry(one, match, Unknown(reason), quick=True)
     elif kind != "nat-anchor":
         rules = (Rule(both(match, Opaque(f"pf {one}", reason)), way, origin=_origin(one)) for way in anywhere())
         yield Entry((), translation=tuple(rules), early=True)

@@ -8,6 +8,7 @@ Facts
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ _CHUNK = 1 << 16
 
 def dump(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
     """The bodies of all messages that answer one dump request. Errors: OSError as the kernel gave it."""
+    if not hasattr(socket, "AF_NETLINK"):
+        raise OSError(errno.EAFNOSUPPORT, "this system has no netlink")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as link:
         link.sendto(HEADER.pack(HEADER.size + len(body), kind, _REQUEST_DUMP, 1, 0) + body, (0, 0))
         while True:
