@@ -296,7 +296,7 @@ def fates(text: str, host: Host, *packets: Packet) -> list[str]:
         ("(self:network)", "192.0.2.200 10.9.9.9 203.0.113.1", "198.51.100.1"),
         ("self", "192.0.2.1 203.0.113.9 127.0.0.1", "192.0.2.2"),
         ("! (em1)", "192.0.2.2 203.0.113.9 2001:db8:9::1", "192.0.2.1 2001:db8::1"),
-        ("! em1:network", "203.0.113.9 2001:db8:9::1", "192.0.2.1 2001:db8::1"),
+        ("! (em1:network)", "203.0.113.9 2001:db8:9::1", "192.0.2.1 2001:db8::1"),
         ("{ em1 em2 }", "192.0.2.1 10.0.0.1", "203.0.113.9"),
         ("(tun0)", "", "203.0.113.9 2001:db8:1::9"),
     ],
@@ -309,7 +309,9 @@ def test_what_an_interface_stands_for_is_decided_where_the_interfaces_are_known(
     assert found == ["accept"] * len(inside.split()) + ["drop"] * len(outside.split())
 
 
-@pytest.mark.parametrize("meant", ["(em7)", "em7:network", "(vlans)", "(em0:peer)", "(em0:frob)", "mail.example.net"])
+@pytest.mark.parametrize(
+    "meant", ["! em0", "! self", "(em7)", "em7:network", "(vlans)", "(em0:peer)", "(em0:frob)", "mail.example.net"]
+)
 def test_what_the_interfaces_do_not_tell_stays_a_doubt(meant: str) -> None:
     text = f"block in\npass in proto tcp from {meant} to any\n"
     assert fates(text, GATEWAY, packet("203.0.113.9", port=22)) == ["depends"]

@@ -89,14 +89,14 @@ def hosts(cursor: Cursor, side: Side, tables: Tables) -> Match:
 
 def _host(cursor: Cursor, side: Side, tables: Tables) -> Match:
     negated = bool(cursor.accept("!"))
-    match = _one_host(cursor, side, tables)
+    match = _one_host(cursor, side, tables, negated=negated)
     if not negated:
         return match
     family = next((family for family, field in side.items() if isinstance(match, Test) and match.field is field), None)
     return both(family_test(family), Not(match)) if family else Not(match)
 
 
-def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
+def _one_host(cursor: Cursor, side: Side, tables: Tables, *, negated: bool) -> Match:
     if cursor.accept("any"):
         return ALWAYS
     if cursor.accept("<"):
@@ -115,6 +115,8 @@ def _one_host(cursor: Cursor, side: Side, tables: Tables) -> Match:
         return Test(side[found[0]], (found[1],))
     if text == "localhost":
         return localhost(side)
+    if negated:  # pfctl makes a rule of each address, of which a packet from one matches that of another
+        return _unknown(text, side)
     return _own(side) if text == "self" else _named(text, side)
 
 
