@@ -111,13 +111,13 @@ def apply(
 
     Without `consent` nobody is asked, and no plan is made. `on_wait` is called when another apply is running.
     """
-    from portgate.apply import finish, lock, record, state
+    from portgate.apply import finish, history, lock, record, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
         told = finish.require_free(opened)
         latest = record.last(opened)
         backend = choose_backend(backend_name, latest.backend if latest else "")
-        session = backend.session()
+        session = backend.session(history.loaded(opened))
         if latest and latest.backend == backend.name:
             day, generation = today.isoformat(), session.generation()
             if latest.still_holds(_absolute(path), day, generation, _content):
@@ -183,7 +183,9 @@ def transact(
             file.policy, file.contents, backend, whole(), str(connection or ""), terms.message, persist=terms.persist
         )
 
-    remembered = partial(record.made, file.policy.name, file.contents, backend.name, today, _for_restart(desired))
+    remembered = partial(
+        record.made, file.policy.name, file.contents, backend.name, today, _for_restart(desired), whole
+    )
     steps = journal.Journal(
         opened,
         journal.new(file.policy.name, backend.name, str(connection or ""), tuple(map(str, around))),
@@ -277,7 +279,7 @@ def rollback(
         file = load(found.files[0][0], today, partial(_kept, contents))
         backend = backends.get(found.backend)
         terms = replace(terms, message=terms.message or f"rollback to revision {found.revision}")
-        done = transact(file, backend, backend.session(), opened, today, consent, terms)
+        done = transact(file, backend, backend.session(history.loaded(opened)), opened, today, consent, terms)
     return done and replace(done, warnings=(*told, *done.warnings))
 
 

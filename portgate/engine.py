@@ -270,7 +270,12 @@ class Seen:
 
 def see(path: str | None = None) -> Seen:
     """This host, or a saved capture of one. Errors: also when its rules can't be read."""
-    return understand(saved_capture(path) if path else host.capture())
+    if path:
+        return understand(saved_capture(path))
+    from portgate.apply import history, state
+
+    with state.found(state.state_path()) as opened:
+        return understand(host.capture(loaded=history.loaded(opened) if opened else None))
 
 
 def understand(capture: Capture) -> Seen:

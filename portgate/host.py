@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from portgate import backends
-from portgate.core.capture import Capture, Reading
+from portgate.core.capture import Capture, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 Part = Callable[[], Capture]
@@ -19,9 +19,12 @@ INLINE_KINDS = ("interfaces",)
 """Readings that are written on the command line itself, for they are a few words."""
 
 
-def capture(*, with_packages: bool = False) -> Capture:
-    """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings, SSH sessions."""
-    return _gather([*_rules(), partial(_sockets, with_packages), _facts, _sessions])
+def capture(*, with_packages: bool = False, loaded: Loaded | None = None) -> Capture:
+    """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings, SSH sessions.
+
+    `loaded` is what the backends' sessions are told (`Backend.session`).
+    """
+    return _gather([*_rules(loaded), partial(_sockets, with_packages), _facts, _sessions])
 
 
 def capture_sockets(*, with_packages: bool = False) -> Capture:
@@ -29,9 +32,9 @@ def capture_sockets(*, with_packages: bool = False) -> Capture:
     return _gather([partial(_sockets, with_packages)])
 
 
-def capture_rules() -> Capture:
+def capture_rules(loaded: Loaded | None = None) -> Capture:
     """Only what decides about packets: rules, interfaces, kernel settings."""
-    return _gather([*_rules(), _facts])
+    return _gather([*_rules(loaded), _facts])
 
 
 def capture_facts() -> Capture:
@@ -101,7 +104,7 @@ def _gather(parts: Iterable[Part]) -> Capture:
     return Capture(tuple(readings), tuple(dict.fromkeys(notes)))
 
 
-def _rules() -> Iterator[Part]:
+def _rules(loaded: Loaded | None) -> Iterator[Part]:
     """A part for each backend that this host has, then the readers. No backend is a note, for then hardly any rule is known;
     so is one whose firewall is here and can't be asked.
     """
@@ -111,13 +114,13 @@ def _rules() -> Iterator[Part]:
     readers = tuple(backends.readers())
     for name in backends.names():
         if usable and name not in readers:
-            yield partial(_read_rules if name in usable else _refused, name)
+            yield partial(_read_rules, name, loaded) if name in usable else partial(_refused, name)
     for name in readers:
-        yield partial(_read_rules, name) if usable == [name] else backends.reader(name).capture
+        yield partial(_read_rules, name, loaded) if usable == [name] else backends.reader(name).capture
 
 
-def _read_rules(backend: str) -> Capture:
-    return Capture(backends.get(backend).session().read())
+def _read_rules(backend: str, loaded: Loaded | None) -> Capture:
+    return Capture(backends.get(backend).session(loaded).read())
 
 
 def _refused(backend: str) -> Capture:

@@ -87,7 +87,7 @@ def carry_out(
     terms: Terms,
 ) -> Ported:
     """Opens or closes a port on this host and in the policy, or leaves both as they were."""
-    from portgate.apply import finish, lock, state
+    from portgate.apply import finish, history, lock, state
 
     with state.opened(state.state_path()) as opened, lock.exclusive(opened, on_wait):
         backend = backend_here(backend_name)
@@ -96,7 +96,9 @@ def carry_out(
         way = _way(asked, backend, see().by(backend), today)
         terms = replace(terms, message=terms.message or _message(asked))
         change = Change(way.timed, _written(way.path, way.before, way.after))
-        done = changes.transact(way.file, backend, backend.session(), opened, today, consent, terms, change)
+        done = changes.transact(
+            way.file, backend, backend.session(history.loaded(opened)), opened, today, consent, terms, change
+        )
     done = done and replace(done, warnings=(*told, *done.warnings))
     removed, added = (one.id for one in way.edit.gone), ((one.book, one.flow()) for one in way.come)
     return Ported(asked.policy or way.path, tuple(removed), tuple(added), done)

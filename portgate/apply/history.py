@@ -14,15 +14,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
+from portgate.apply import record
 from portgate.apply.state import State
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 if TYPE_CHECKING:
     from portgate.backends import Backend
-    from portgate.core.capture import Artifact
+    from portgate.core.capture import Artifact, Loaded
     from portgate.core.policy import Policy
 
 FOLDER, PENDING = "history", "pending"
@@ -101,6 +103,22 @@ def generations(state: State) -> Iterator[Generation]:
             found = _read(folder, revision)
             if found is not None:
                 yield found
+
+
+def loaded(state: State) -> Loaded | None:
+    """What the last apply loaded, if this is the same boot and network namespace."""
+    from portgate.core.capture import Loaded  # noqa: PLC0415 - `status` can do without
+
+    latest = record.last(state)
+    if latest is None or latest.generation is None or latest.host is None or latest.host != record.host_identity():
+        return None
+    return Loaded(latest.generation, latest.length, partial(_text, state, latest.text))
+
+
+def _text(state: State, known: str) -> str | None:
+    """The text of the latest generation, if it is the one with this digest."""
+    latest = next(generations(state), None)
+    return latest.artifact if latest and record.digest(latest.artifact.encode()) == known else None
 
 
 def find(state: State, revision: int | None) -> Generation:

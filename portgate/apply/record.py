@@ -16,11 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portgate import __version__
 from portgate.apply.state import State
 from portgate.core.dataclasses import dataclass
+
+if TYPE_CHECKING:
+    from portgate.core.capture import Artifact
 
 _FILE = "applied.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -44,7 +47,7 @@ class Record:
     """One apply. **Shape** `files` are (path, SHA-256) with the main one first; `day` and `time` are ISO 8601.
 
     `host` names this boot and network namespace, None where the system can't tell; `generation` is the session's;
-    `openings` are what was open for a time.
+    `openings` are what was open for a time; `length` and `text` are that of the complete native text, and its SHA-256.
     """
 
     policy: str
@@ -56,6 +59,8 @@ class Record:
     host: str | None
     version: str = __version__
     openings: tuple[Kept, ...] = ()
+    length: int = 0
+    text: str = ""
 
     def still_holds(self, main: str, day: str, generation: str | None, read: Callable[[str], bytes | None]) -> bool:
         """Whether applying the policy in `main` again would change nothing. `read` gives a file's content.
@@ -81,12 +86,16 @@ def made(
     backend: str,
     today: date,
     openings: tuple[Kept, ...],
+    artifact: Callable[[], Artifact],
     generation: str | None,
 ) -> Record:
-    """The record of an apply that happens now. **Shape** `contents` are the policy's files, by path."""
+    """The record of an apply that happens now. **Shape** `contents` are the policy's files, by path; `artifact` is complete."""
     files = tuple((path, digest(content)) for path, content in contents.items())
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(policy, files, today.isoformat(), now, backend, generation, host_identity(), openings=openings)
+    text = artifact().text
+    place = (generation, host_identity())
+    length, known = len(text), digest(text.encode())
+    return Record(policy, files, today.isoformat(), now, backend, *place, openings=openings, length=length, text=known)
 
 
 def digest(content: bytes | None) -> str:

@@ -22,7 +22,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
-    from portgate.core.capture import Artifact, Capture, Reading, Step
+    from portgate.core.capture import Artifact, Capture, Loaded, Reading, Step
     from portgate.core.diagnostics import Diagnostic
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
@@ -46,7 +46,7 @@ class Session(Protocol):
         """A cheap token that changes whenever any rule of the host does, else None."""
 
     def outline_after(self, generation: str | None) -> Reading | None:
-        """What is ours without the elements of its sets, if there was exactly one transaction, anybody's, since then; else None."""
+        """What is ours without the elements of its sets, if since then nothing, anybody's, changed any rule but this session's last load; else None."""
 
 
 class Parser(Protocol):
@@ -105,8 +105,11 @@ class Backend(Protocol):
     def words(self, rule: Rule) -> str:
         """A rule as this backend writes it. Rules of ours with the same words are the same rule."""
 
-    def session(self) -> Session:
-        """Errors: PortgateError when the host does not have this backend or permission lacks."""
+    def session(self, loaded: Loaded | None = None) -> Session:
+        """What was `loaded` last may be taken for what is there, where it is proven that nobody has changed it since.
+
+        Errors: PortgateError when the host does not have this backend or permission lacks.
+        """
 
 
 def names() -> Iterator[str]:

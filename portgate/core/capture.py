@@ -8,7 +8,7 @@ Theory
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
 from portgate.core.dataclasses import dataclass
@@ -48,6 +48,17 @@ class Artifact:
     backend: str
     text: str
     dialect: str | None = None
+
+
+class Loaded(NamedTuple):
+    """What was loaded last into this host, and the session's count of changes then.
+
+    `text` gives the complete text that was loaded, which has so many characters, None when it is not kept any more.
+    """
+
+    generation: str
+    length: int
+    text: Callable[[], str | None]
 
 
 class Step(NamedTuple):

@@ -11,8 +11,11 @@ Theory
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # pure functions; the only use of this module
 
 from portgate.core.dataclasses import dataclass
@@ -79,15 +82,21 @@ def protocol_name(number: int) -> str:
 def normalize(pairs: Iterable[Interval]) -> Intervals:
     """The union of any closed intervals (empty ones, first > last, are dropped)."""
     result: list[Interval] = []
-    for first, last in sorted(pairs):
+    end = -2
+    for pair in sorted(pairs, key=_FIRST):
+        first, last = pair
         if first > last:
             continue
-        if result and first <= result[-1][1] + 1:
-            if last > result[-1][1]:
-                result[-1] = (result[-1][0], last)
-        else:
-            result.append((first, last))
+        if first > end + 1:
+            result.append(pair)
+            end = last
+        elif last > end:
+            result[-1] = (result[-1][0], last)
+            end = last
     return tuple(result)
+
+
+_FIRST = itemgetter(0)
 
 
 def union(*sets: Intervals) -> Intervals:
@@ -200,6 +209,41 @@ def ipv6_prefix(text: str) -> Interval:
     return first, first | host
 
 
+def intervals(family: Family, texts: Sequence[str]) -> list[Interval]:
+    """Each address, prefix or range; thousands of them quickly. Errors: ValueError, also for one of the other family."""
+    found: list[Interval] = []
+    for start in range(0, len(texts), _BLOCK):
+        block = texts[start : start + _BLOCK]
+        try:
+            found += plain_intervals(family, block)
+        except (OSError, ValueError, KeyError):
+            found += (_interval(family, text) for text in block)
+    return found
+
+
+def plain_intervals(family: Family, texts: Sequence[str]) -> list[Interval]:
+    """The same without ranges. Errors: OSError, ValueError or KeyError for anything else."""
+    if "/" in " ".join(texts):
+        return list(map(ipv4_prefix if family is Family.IPV4 else ipv6_prefix, texts))
+    kind = AF_INET if family is Family.IPV4 else AF_INET6
+    numbers = list(map(_NUMBER, map(inet_pton, repeat(kind), texts)))
+    return list(zip(numbers, numbers, strict=True))
+
+
+def _interval(family: Family, text: str) -> Interval:
+    if "-" not in text:
+        try:
+            return ipv4_prefix(text) if family is Family.IPV4 else ipv6_prefix(text)
+        except (OSError, KeyError):
+            raise ValueError(f"not an address of IPv{family}: {text!r}") from None
+    found, interval = parse_prefix(text)
+    if found is not family:
+        raise ValueError(f"not an address of IPv{family}: {text!r}")
+    return interval
+
+
+_BLOCK = 1024
+_NUMBER = partial(int.from_bytes, byteorder="big")
 _HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
 _HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
 

@@ -1,8 +1,8 @@
 """Address files: one address, prefix or range a line, up to millions of them.
 
 Theory
-    Nearly all lines of a long list are IPv4 addresses or prefixes. A block of lines that holds nothing else is read in one tight
-    loop; a block with a comment, an IPv6 address or a mistake is read again line by line.
+    Nearly all lines of a long list are addresses or prefixes. A block of lines that holds nothing else is read column by
+    column; a block with a comment, a range or a mistake is read again line by line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from portgate.core.diagnostics import Span
-from portgate.core.net import AddressSet, Family, Interval, ipv4_prefix, normalize, parse_prefix
+from portgate.core.net import AddressSet, Family, Interval, normalize, parse_prefix, plain_intervals
 from portgate.language import values
 from portgate.language.mistakes import Mistakes
 
@@ -28,11 +28,18 @@ def read_lines(text: str, file: str, mistakes: Mistakes) -> AddressSet:
     for start in range(0, len(lines), BLOCK):
         block = lines[start : start + BLOCK]
         try:
-            v4 += list(map(ipv4_prefix, block))  # all of the block, or nothing
+            _plain_lines(block, v4, v6)
         except (OSError, ValueError, KeyError):
             wrong += (start + offset for offset in _any_lines(block, v4, v6))
     _report(wrong, lines, file, mistakes)
     return AddressSet(normalize(v4), normalize(v6))
+
+
+def _plain_lines(lines: list[str], v4: list[Interval], v6: list[Interval]) -> None:
+    """Appends all, or nothing. Errors: OSError, ValueError or KeyError for what is no address or prefix."""
+    found4 = plain_intervals(Family.IPV4, [one for one in lines if ":" not in one])
+    v6 += plain_intervals(Family.IPV6, [one for one in lines if ":" in one])
+    v4 += found4
 
 
 def _any_lines(lines: list[str], v4: list[Interval], v6: list[Interval]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portgate.core.capture import Artifact, Reading, Step
+from portgate.core.capture import Artifact, Loaded, Reading, Step
 from portgate.core.ruleset import Container, Feature, Rule, Ruleset
 
 OLD, NEW, ODD = (Ruleset((Container(name, owned=True),)) for name in ("old", "new", "odd"))
@@ -45,7 +45,7 @@ class FakeBackend:
     def words(self, rule: Rule) -> str:
         return rule.comment
 
-    def session(self) -> FakeSession:
+    def session(self, loaded: Loaded | None = None) -> FakeSession:
         return FakeSession()
 
 

@@ -24,7 +24,7 @@ from portgate.apply.journal import Entry, Journal
 from portgate.apply.record import Record
 from portgate.apply.state import State, opened
 from portgate.apply.transaction import Transition, observe, run
-from portgate.core.capture import Artifact, Reading
+from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Ruleset
 from tests.apply.scripted import NEW, FakeBackend
@@ -114,7 +114,7 @@ class BreakingBackend(FakeBackend):
     def __init__(self, host: Host, faults: Faults) -> None:
         self.host, self.faults = host, faults
 
-    def session(self) -> BreakingSession:  # type: ignore[override]
+    def session(self, loaded: Loaded | None = None) -> BreakingSession:  # type: ignore[override]
         return BreakingSession(self.host, self.faults)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading, Step
+    from portgate.core.capture import Artifact, Loaded, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 MARK = "portgate:"  # begins the comment of every rule of ours
@@ -71,7 +71,7 @@ class Ipfw:
 
         return words.rule_text(rule)
 
-    def session(self) -> Session:
+    def session(self, loaded: Loaded | None = None) -> Session:
         from portgate.backends.ipfw import session
 
         return session.IpfwSession()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Backend, Reader, Session
-    from portgate.core.capture import Artifact, Capture, Reading, Step
+    from portgate.core.capture import Artifact, Capture, Loaded, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 HEADER = "# Made by portgate from its policy. Edits are overwritten by the next apply.\n"
@@ -74,7 +74,7 @@ class Iptables:
 
         return transaction.words(rule)
 
-    def session(self) -> Session:
+    def session(self, loaded: Loaded | None = None) -> Session:
         from portgate.backends.iptables import session
 
         return session.IptablesSession(self._store)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading, Step
+    from portgate.core.capture import Artifact, Loaded, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 TABLE = "inet portgate"
@@ -64,10 +64,10 @@ class Nftables:
 
         return transaction.words(rule)
 
-    def session(self) -> Session:
+    def session(self, loaded: Loaded | None = None) -> Session:
         from portgate.backends.nftables import session
 
-        return session.NftablesSession()
+        return session.NftablesSession(loaded)
 
 
 BACKEND = Nftables()

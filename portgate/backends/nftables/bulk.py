@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from portgate.backends.nftables.tokens import value
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
-from portgate.core.net import Family, Interval, ipv4_prefix, ipv6_prefix, parse_prefix
-from portgate.core.ruleset import Element
+from portgate.core.net import Family, Interval, intervals
+from portgate.core.ruleset import Box, Element
 
 MARKER = "\ue000"
 """A private-use character; a text that holds it is not folded."""
@@ -61,11 +61,16 @@ def _is_all(items: list[tuple[str, str, str]], listed: str) -> bool:
 def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
     """Errors: NotUnderstoodError."""
     keys, comments, _ = zip(*run.items, strict=True)
-    rows = [key.split(" . ") for key in keys]
-    if {len(row) for row in rows} != {len(types)}:
+    return map(Element, boxes(types, keys), [one[_COMMENT] for one in comments])
+
+
+def boxes(types: tuple[DataType, ...], keys: Sequence[str]) -> Iterator[Box]:
+    """Of keys like `10.0.0.0/8 . 22 . 6`. Errors: NotUnderstoodError."""
+    rows = [key.split(" . ") for key in keys] if len(types) > 1 else [keys]
+    if len(types) > 1 and {len(row) for row in rows} != {len(types)}:
         raise NotUnderstoodError("value of an unknown form")
-    columns = [_column(one, texts) for one, texts in zip(types, zip(*rows, strict=True), strict=True)]
-    return map(Element, zip(*columns, strict=True), [one[_COMMENT] for one in comments])
+    texts = zip(*rows, strict=True) if len(types) > 1 else rows
+    return zip(*[_column(one, column) for one, column in zip(types, texts, strict=True)], strict=True)
 
 
 def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
@@ -80,18 +85,7 @@ def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
 
 
 def _addresses(bits: int, texts: Sequence[str]) -> Sequence[Interval]:
-    quick = ipv4_prefix if bits == Family.IPV4.bits else ipv6_prefix
     try:
-        return list(map(quick, texts))
-    except (OSError, ValueError, KeyError):
-        return [_address(bits, one) for one in texts]
-
-
-def _address(bits: int, text: str) -> Interval:
-    try:
-        family, interval = parse_prefix(text)
+        return intervals(Family.IPV4 if bits == Family.IPV4.bits else Family.IPV6, texts)
     except ValueError:
         raise NotUnderstoodError("not an address of this family") from None
-    if family.bits != bits:
-        raise NotUnderstoodError("not an address of this family")
-    return interval

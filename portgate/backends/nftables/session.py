@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
 import re
 import socket
@@ -25,15 +26,26 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from portgate.backends.nftables import TABLE
-from portgate.core.capture import Artifact, Reading
+from portgate.backends.nftables import TABLE, batch
+from portgate.backends.nftables.conclusion import completed, own_table
+from portgate.backends.nftables.staging import Stage, staged
+from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
+LONG = (
+    1 << 18
+)  # characters of a complete text, from which on its listing takes longer than what can be concluded from it
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
 NETLINK_NETFILTER = 12
 GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 REPLY_ERROR = 2  # NLMSG_ERROR
 GENERATION_ID = 1  # NFTA_GEN_ID
+SET_FLAGS, SET_KEY_TYPE = 3, 4  # NFTA_SET_*
+SET_INTERVAL = 4  # NFT_SET_INTERVAL
+SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11  # linux/netlink.h
+EXPLANATION = 1  # NLMSGERR_ATTR_MSG
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 
 
 def available() -> str | None:
@@ -50,22 +62,66 @@ def available() -> str | None:
 class NftablesSession:
     """See `portgate.backends.Session`."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: Loaded | None = None) -> None:
+        self._loaded = loaded if loaded and loaded.length >= LONG else None
         _generation_number()
         self._nft = _binding().Nftables()
         self._context: int = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
+        self._only_tries = False
+        self._transactions = 1  # that the last load was
 
     def read(self) -> tuple[Reading, ...]:
+        concluded = self._concluded()
+        if concluded is not None and (others := self._others(concluded)):
+            return others
         with _on(self._nft.set_json_output):
             text = self._run("list ruleset")
         return (Reading("nft-json", text, "nft -j list ruleset"),)
 
     def read_own(self) -> Reading:
+        return self._concluded() or self._listed()
+
+    def _listed(self) -> Reading:
         with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output):
             status, listing, complaint = self._command(f"list table {TABLE}")
         if status != 0 and os.strerror(errno.ENOENT) not in complaint:
             raise PortgateError(*_diagnostics("", complaint))
         return Reading("nft", listing, f"nft -a -p list table {TABLE}")
+
+    def _concluded(self) -> Reading | None:
+        """Our table where nobody has changed a rule since it was loaded, and it would be long to list; else None."""
+        loaded = self._loaded
+        if loaded is None or loaded.generation != self.generation():
+            return None
+        table, text = own_table(self._outline().text), loaded.text()
+        whole = completed(table, text, self._set_of_ours) if table and text else None
+        unchanged = whole and loaded.generation == self.generation()
+        return Reading("nft", whole, f"{TABLE}: long lists as they were loaded") if whole and unchanged else None
+
+    def _set_of_ours(self, name: str) -> str:
+        with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output):
+            return self._run(f"list set {TABLE} {name}")
+
+    def _others(self, own: Reading) -> tuple[Reading, ...]:
+        """All tables, ours as it is given; () when somebody changed a rule meanwhile."""
+        generation = self.generation()
+        with _on(self._nft.set_json_output):
+            with _on(self._nft.set_terse_output):
+                outline = json.loads(self._run("list ruleset"))
+            tables = [one["table"] for one in outline["nftables"] if "table" in one]
+            readings = tuple(own if _is_own(table) else self._table(table) for table in tables)
+        return readings if generation == self.generation() else ()
+
+    def _table(self, table: dict[str, str]) -> Reading:
+        """In JSON, for a name of somebody else's must not become a word of nft."""
+        named = {"family": table["family"], "name": table["name"]}
+        return Reading(
+            "nft-json", self._run(json.dumps({"nftables": [{"list": {"table": named}}]})), "nft -j list table"
+        )
+
+    def _outline(self) -> Reading:
+        with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output, self._nft.set_terse_output):
+            return Reading("nft", self._run("list ruleset inet"), "nft -t -a -p list ruleset inet")
 
     def check(self, artifact: Artifact) -> None:
         trial = NftablesSession()  # what a dry run adds stays in the cache of its context (nft 1.0.6)
@@ -74,22 +130,46 @@ class NftablesSession:
 
     def only_try(self) -> None:
         """From now on this session changes nothing."""
+        self._only_tries = True
         library = CDLL("libnftables.so.1")
         library.nft_ctx_set_dry_run.argtypes = [c_void_p, c_bool]
         library.nft_ctx_set_dry_run(self._context, True)
 
     def load(self, artifact: Artifact) -> None:
-        self._run(artifact.text)
+        """What only changes elements, and long lists for new sets, are told the kernel itself, for libnftables is slow at that."""
+        script = artifact.text
+        self._transactions = 1
+        if self._only_tries:
+            self._run(script)
+        elif messages := _messages(batch.changes(script)):
+            _deliver(messages)
+        elif (stage := staged(script)) and not _is_there(stage):
+            self._load_staged(stage)
+        else:
+            self._run(script)
+
+    def _load_staged(self, stage: Stage) -> None:
+        """Whatever ends this early, an interrupt as well, takes back what has no effect yet."""
+        self._transactions = len(stage.lists) + 2
+        self._run(stage.declared)
+        done = False
+        try:
+            for one in stage.lists:
+                _deliver(batch.messages((one,), {one.set: _key_types(one.set)}))
+            self._run(stage.rest)
+            done = True
+        finally:
+            if not done:
+                self._run(stage.undone)
 
     def generation(self) -> str | None:
         """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
         return _generation(_generation_number())
 
     def outline_after(self, generation: str | None) -> Reading | None:
-        if generation != _generation(_generation_number() - 1):
+        if generation != _generation(_generation_number() - self._transactions):
             return None
-        with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output, self._nft.set_terse_output):
-            return Reading("nft", self._run("list ruleset inet"), "nft -t -a -p list ruleset inet")
+        return self._outline()
 
     def complaint_of_file(self, path: str) -> str:
         """What libnftables says of a script in a file; of sessions that only try."""
@@ -126,6 +206,10 @@ def _complaint_with_lines(script: str) -> str:
 def _bytes(script: str) -> bytes:
     """A listing may hold bytes that are no UTF-8, in a comment."""
     return script.encode(errors="surrogateescape")
+
+
+def _is_own(table: dict[str, str]) -> bool:
+    return f"{table['family']} {table['name']}" == TABLE
 
 
 @contextmanager
@@ -194,23 +278,104 @@ def _generation_number() -> int:
     # nlmsghdr: length, type, flags (request), sequence, port; nfgenmsg: family, version, resource
     request = struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
-            link.sendto(request, (0, 0))
-            reply = link.recv(4096)
+        reply = _answer(request)
     except OSError as error:
         raise PortgateError(_refused(error.errno or errno.EIO)) from error
-    if struct.unpack_from("=H", reply, 4)[0] == REPLY_ERROR:
-        raise PortgateError(_refused(-struct.unpack_from("=i", reply, 16)[0]))
+    if number := _error(reply):
+        raise PortgateError(_refused(number))
     return _attribute(reply, 20, GENERATION_ID)
 
 
+def _messages(changes: tuple[batch.Change, ...]) -> bytes | None:
+    """None for what is libnftables' to do, or to explain why it can't be done."""
+    try:
+        types = {name: _key_types(name) for name in {one.set for one in changes}}
+        return batch.messages(changes, types) if changes else None
+    except (OSError, KeyError, NotUnderstoodError):
+        return None
+
+
+def _is_there(stage: Stage) -> bool:
+    """Whether a part of what would be staged exists already, and may be in force."""
+    questions = [batch.about_table()] if stage.anew else [batch.about_set(one.set) for one in stage.lists]
+    return any(_error(_answer(one)) != errno.ENOENT for one in questions)
+
+
+def _key_types(name: str) -> batch.Types:
+    """Of one of our sets. Errors: OSError when it is not there, KeyError when it is none of those that portgate makes."""
+    reply = _answer(batch.about_set(name))
+    if number := _error(reply):
+        raise OSError(number, os.strerror(number))
+    found = dict(_attributes(reply, 20))
+    if not int.from_bytes(found[SET_FLAGS], "big") & SET_INTERVAL:
+        raise KeyError(name)
+    return batch.key_types(int.from_bytes(found[SET_KEY_TYPE], "big"))
+
+
+def _deliver(messages: bytes) -> None:
+    """Errors: PortgateError, with all that the kernel says; then nothing has changed."""
+    try:
+        reply = _answer(messages)
+    except OSError as error:
+        detail = f"a change of {len(messages):,} bytes did not reach the kernel: {error.strerror}"
+        raise PortgateError(Diagnostic("PG531", detail, remedy=_TOO_LARGE)) from error
+    number = _error(reply)
+    if number in (errno.EPERM, errno.EACCES):
+        raise PortgateError(_refused(number))
+    if number:
+        said = f" ({words})" if (words := _explanation(reply)) else ""
+        raise PortgateError(Diagnostic("PG531", f"a change of addresses: {os.strerror(number)}{said}"))
+
+
+_TOO_LARGE = "split the list, give the system more memory, or run this command with CAP_NET_ADMIN on the host itself"
+
+
+def _answer(messages: bytes) -> bytes:
+    """The first answer of nf_tables, which is about the first message that is at fault. Errors: OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as link:
+        if len(messages) > _USUAL_BUFFER:
+            _enlarge(link, len(messages))
+        for option in (CAP_ACK, EXT_ACK):
+            link.setsockopt(SOL_NETLINK, option, 1)
+        link.sendto(messages, (0, 0))
+        return link.recv(4096)
+
+
+def _enlarge(link: socket.socket, size: int) -> None:
+    """Makes room for so many bytes and what the kernel adds; beyond its usual limit that takes a privilege."""
+    try:
+        link.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, size + _USUAL_BUFFER)
+    except PermissionError:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size + _USUAL_BUFFER)
+
+
+_USUAL_BUFFER = 1 << 16
+
+
+def _error(reply: bytes) -> int:
+    """0 where the answer is none, or an acknowledgement."""
+    if struct.unpack_from("=H", reply, 4)[0] != REPLY_ERROR:
+        return 0
+    return -int(struct.unpack_from("=i", reply, 16)[0])
+
+
+def _explanation(reply: bytes) -> str:
+    """What the kernel says beside the number of an error, behind the header of the message that was wrong."""
+    return "".join(
+        value.rstrip(b"\0").decode(errors="replace") for kind, value in _attributes(reply, 36) if kind == EXPLANATION
+    )
+
+
 def _attribute(reply: bytes, start: int, wanted: int) -> int:
-    while start + 8 <= len(reply):
+    found = dict(_attributes(reply, start)).get(wanted, b"")
+    return int.from_bytes(found, "big")
+
+
+def _attributes(reply: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    while start + 4 <= len(reply):
         length, kind = struct.unpack_from("=HH", reply, start)
-        if kind & 0x3FFF == wanted:
-            return int(struct.unpack_from(">I", reply, start + 4)[0])
+        yield kind & 0x3FFF, reply[start + 4 : start + length]
         start += max(4, length + 3 & ~3)
-    return 0
 
 
 def _refused(number: int) -> Diagnostic:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from portgate.backends import Session
-    from portgate.core.capture import Artifact, Reading, Step
+    from portgate.core.capture import Artifact, Loaded, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
 
 ANCHOR = "portgate"
@@ -69,7 +69,7 @@ class Pf:
 
         return words.rule_text(rule)
 
-    def session(self) -> Session:
+    def session(self, loaded: Loaded | None = None) -> Session:
         from portgate.backends.pf import session
 
         return session.PfSession()
