@@ -42,6 +42,8 @@ class Host:
 
     rules: str = "old"
     changes: int = 0
+    staged: bool = False
+    """What has no effect yet was loaded."""
 
 
 class Faults:
@@ -95,7 +97,7 @@ class BreakingSession:
 
     def outline_after(self, generation: str | None) -> Reading | None:
         def act() -> str | None:
-            return self._host.rules if generation == str(self._host.changes - 1) else None
+            return self._host.rules if generation == str(self._host.changes - 2) else None
 
         found = self._effect(act)
         return None if found is None else Reading("fake", str(found), "test")
@@ -104,10 +106,25 @@ class BreakingSession:
         raise AssertionError("nobody asks")
 
     def load(self, artifact: Artifact) -> None:
-        def act() -> None:
-            self._host.rules, self._host.changes = artifact.text, self._host.changes + 1
+        """In two transactions, as for long lists: the first has no effect, and is taken back if the second is not made."""
 
-        self._effect(act)
+        def stage() -> None:
+            self._host.staged, self._host.changes = True, self._host.changes + 1
+
+        def enforce() -> None:
+            self._host.rules, self._host.staged, self._host.changes = artifact.text, False, self._host.changes + 1
+
+        def take_back() -> None:
+            self._host.staged, self._host.changes = False, self._host.changes + 1
+
+        self._effect(stage)
+        done = False
+        try:
+            self._effect(enforce)
+            done = True
+        finally:
+            if not done:
+                self._effect(take_back)
 
 
 class BreakingBackend(FakeBackend):
@@ -288,6 +305,7 @@ def test_whatever_breaks_the_old_rules_or_the_new_ones_are_in_force(
     with broken(World(directory, host, Faults())), opened(directory) as state:
         waiting, _ = finish.settle(state)
         assert host.rules in scenario.ends
+        assert not host.staged
         assert (journal.current(state) is None) == (waiting is None)
         kept = len(list(history.generations(state)))
         if waiting is None:

@@ -143,12 +143,12 @@ class NftablesSession:
             self._run(script)
         elif messages := _messages(batch.changes(script)):
             _deliver(messages)
-        elif (stage := staged(script)) and not _is_there(stage):
-            self._load_staged(stage)
+        elif (stage := staged(script)) and (way_back := _way_back(stage)):
+            self._load_staged(stage, way_back)
         else:
             self._run(script)
 
-    def _load_staged(self, stage: Stage) -> None:
+    def _load_staged(self, stage: Stage, way_back: str) -> None:
         """Whatever ends this early, an interrupt as well, takes back what has no effect yet."""
         self._transactions = len(stage.lists) + 2
         self._run(stage.declared)
@@ -160,7 +160,7 @@ class NftablesSession:
             done = True
         finally:
             if not done:
-                self._run(stage.undone)
+                self._run(way_back)
 
     def generation(self) -> str | None:
         """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
@@ -295,10 +295,17 @@ def _messages(changes: tuple[batch.Change, ...]) -> bytes | None:
         return None
 
 
-def _is_there(stage: Stage) -> bool:
-    """Whether a part of what would be staged exists already, and may be in force."""
-    questions = [batch.about_table()] if stage.anew else [batch.about_set(one.set) for one in stage.lists]
-    return any(_error(_answer(one)) != errno.ENOENT for one in questions)
+def _way_back(stage: Stage) -> str | None:
+    """What takes back what would be staged; None where a part of it is there already, and may be in force."""
+    if not _is_there(batch.about_table()):
+        return f"delete table {TABLE}\n"
+    if stage.anew or any(map(_is_there, map(batch.about_set, stage.sets))):
+        return None
+    return "".join(f"delete set {TABLE} {name}\n" for name in stage.sets)
+
+
+def _is_there(question: bytes) -> bool:
+    return _error(_answer(question)) != errno.ENOENT
 
 
 def _key_types(name: str) -> batch.Types:

@@ -23,12 +23,15 @@ _HEADER = re.compile(r"(?:#.*\n)*")
 
 
 class Stage(NamedTuple):
-    """`declared` is loaded first, then the `lists`, then `rest`; `undone` takes the first two back. `anew`: only where there is no table of ours."""
+    """`declared` is loaded first, then the `lists`, then `rest`.
+
+    **Shape** `sets` are the names of what is declared, none of which may be there yet; `anew`: there may be no table of ours.
+    """
 
     declared: str
     lists: tuple[Change, ...]
     rest: str
-    undone: str
+    sets: tuple[str, ...]
     anew: bool
 
 
@@ -47,13 +50,12 @@ def staged(script: str) -> Stage | None:
     lists = tuple(part for declared, listed in divided for part in _parts(_name(declared), listed))
     if not lists:
         return None
-    return Stage(
-        f"{_OPEN}{''.join(declared for declared, _ in divided)}}}\n",
-        lists,
-        f"{_OPEN}{script[chains:]}",
-        f"delete table {TABLE}\n" if anew else "".join(f"delete set {TABLE} {_name(block)}\n" for block in blocks),
-        anew,
-    )
+    declared, rest = f"{_OPEN}{''.join(one for one, _ in divided)}}}\n", f"{_OPEN}{script[chains:]}"
+    return Stage(declared, lists, rest, tuple(map(_name, blocks)), anew)
+
+
+def _name(block: str) -> str:
+    return block[len(_SET) :].split(None, 1)[0]
 
 
 def _divided(block: str) -> tuple[str, str]:
