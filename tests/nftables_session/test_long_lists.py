@@ -124,13 +124,24 @@ def loaded(session: NftablesSession, rules: Ruleset) -> Loaded:
     return Loaded(str(session.generation()), len(artifact.text), lambda: artifact.text)
 
 
+OTHERS = """
+table ip other {
+    set s {
+        type ipv4_addr
+        elements = { 1.2.3.4 }
+    }
+    chain c {
+        ip saddr @s drop comment "list"
+    }
+}
+"""
+
+
 def test_what_is_concluded_is_what_is_there(inside: Inside) -> None:
     """With handles and counters, what was opened since, and what a limit has counted; and beside it the tables of others."""
 
     def body() -> None:
-        nft(
-            'table ip other { set s { type ipv4_addr; elements = { 1.2.3.4 } }\nchain c { ip saddr @s drop comment "list" }\n}\n'
-        )
+        nft(OTHERS)
         known = loaded(NftablesSession(), blocking(1, 2, allow=replace(SSH, limit=LIMITED)))
         session = NftablesSession(known)
         concluded, whole = session.read_own(), NftablesSession().read_own()
@@ -149,11 +160,11 @@ def test_what_changes_by_itself_is_read(inside: Inside) -> None:
     def body() -> None:
         session = NftablesSession()
         loaded(session, blocking(1))
-        nft('add element inet portgate opened_ports { 8080 . tcp timeout 2s comment "opened" }')
+        nft('add element inet portgate opened_ports { 8080 . tcp timeout 10s comment "opened" }')
         text = BACKEND.emit(blocking(1)).text
         known = Loaded(str(session.generation()), len(text), lambda: text)
         assert len(openings(listed(NftablesSession(known)))) == 1
-        time.sleep(2.1)
+        time.sleep(10)
         assert not openings(listed(NftablesSession(known)))
         assert session.generation() == known.generation
 
