@@ -271,10 +271,19 @@ def format_interval(family: Family, interval: Interval) -> str:
     first, last = interval
     if first == last:
         return format_address(family, first)
-    size = last - first + 1
-    if size & (size - 1) == 0 and first % size == 0:
-        return f"{format_address(family, first)}/{family.bits - size.bit_length() + 1}"
+    host = first ^ last
+    if host & (host + 1) == 0 and first & host == 0:
+        return f"{format_address(family, first)}/{family.bits - host.bit_length()}"
     return f"{format_address(family, first)}-{format_address(family, last)}"
+
+
+def interval_texts(family: Family, some: Iterable[Interval]) -> list[str]:
+    """The same of many, of which most are single addresses."""
+    kind, width = (AF_INET, 4) if family is Family.IPV4 else (AF_INET6, 16)
+    return [
+        inet_ntop(kind, first.to_bytes(width, "big")) if first == last else format_interval(family, (first, last))
+        for first, last in some
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 from portgate.backends.nftables.tokens import value
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
@@ -23,14 +24,16 @@ LEAST = 16
 _LIST = re.compile(r"^([ \t]*elements = \{)\s+([^{}]*+)\}$", re.MULTILINE)
 _WORD = r"[0-9A-Fa-f:][0-9A-Fa-f:./-]*+"
 _ITEM = re.compile(rf'({_WORD}(?: \. {_WORD})*+)( comment "[^"\n]*+")?+(,?\s+)')
+_PLAIN = re.compile(r"[0-9A-Fa-f:./,\s-]+")
 _COMMENT = slice(len(' comment "'), -1)
 
 
 class Run(str):
-    """A word that stands for a list of elements. **Shape** `items`: (key, comment clause or "", what separates it from the next)."""
+    """A word that stands for a list of elements. **Shape** `comments` has one for each key, "" for none; () when there are none."""
 
-    __slots__ = ("items",)
-    items: list[tuple[str, str, str]]
+    __slots__ = ("comments", "keys")
+    keys: Sequence[str]
+    comments: Sequence[str]
 
 
 def fold(text: str) -> tuple[str, dict[str, Run]]:
@@ -38,11 +41,11 @@ def fold(text: str) -> tuple[str, dict[str, Run]]:
     runs: dict[str, Run] = {}
 
     def replaced(found: re.Match[str]) -> str:
-        items = _ITEM.findall(found[2])
-        if len(items) < LEAST or not _is_all(items, found[2]):
+        keys, comments = _plain(found[2]) or _commented(found[2])
+        if len(keys) < LEAST:
             return found[0]
         word = Run(f"{MARKER}{len(runs)}")
-        word.items = items
+        word.keys, word.comments = keys, comments
         runs[f'"{word}"'] = word
         return f'{found[1]} "{word}" }}' + "\n" * found[0].count("\n")
 
@@ -52,16 +55,27 @@ def fold(text: str) -> tuple[str, dict[str, Run]]:
 _UNFIT = (MARKER, "\\\n", "\\\r", "delete element", "destroy element")
 
 
-def _is_all(items: list[tuple[str, str, str]], listed: str) -> bool:
+def _plain(listed: str) -> tuple[Sequence[str], Sequence[str]] | None:
+    """Keys of one field without comments; None for others."""
+    if " . " in listed or not _PLAIN.fullmatch(listed):
+        return None
+    keys = list(map(str.strip, listed.split(",")))
+    return keys if keys[-1] else keys[:-1], ()
+
+
+def _commented(listed: str) -> tuple[Sequence[str], Sequence[str]]:
+    items = _ITEM.findall(listed)
     between = {separator for _, _, separator in items[:-1]}
     length = sum([len(key) + len(comment) + len(separator) for key, comment, separator in items])
-    return length == len(listed) and all(one[0] == "," for one in between)
+    if length != len(listed) or not all(one[0] == "," for one in between):
+        return (), ()
+    keys, comments, _ = zip(*items, strict=True)
+    return keys, [one[_COMMENT] for one in comments]
 
 
 def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
     """Errors: NotUnderstoodError."""
-    keys, comments, _ = zip(*run.items, strict=True)
-    return map(Element, boxes(types, keys), [one[_COMMENT] for one in comments])
+    return map(Element, boxes(types, run.keys), run.comments or repeat(""))
 
 
 def boxes(types: tuple[DataType, ...], keys: Sequence[str]) -> Iterator[Box]:

@@ -14,7 +14,7 @@ Facts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from portgate.core.net import (
     format_address,
     format_interval,
     interface_patterns,
+    interval_texts,
 )
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
@@ -141,14 +142,24 @@ def set_block(one: NamedSet, types: dict[str, int], timeouts: dict[str, int]) ->
 
 def elements(fields: tuple[Field, ...], some: Sequence[Element]) -> Iterator[str]:
     """Each element's text; written column by column, because sets are long."""
-    boxes = [box for box, _, _ in some]
-    columns = (
-        map(_FIELDS[field].value, column) for field, column in zip(fields, zip(*boxes, strict=True), strict=False)
-    )
-    keys = map(" . ".join, zip(*columns, strict=True))
+    sides = zip(*[box for box, _, _ in some], strict=True)
+    columns = [_column(field, side) for field, side in zip(fields, sides, strict=False)]
+    keys = columns[0] if len(columns) == 1 else map(" . ".join, zip(*columns, strict=True))
+    if not any(comment or expires is not None for _, comment, expires in some):
+        yield from keys
+        return
     for key, (_, comment, expires) in zip(keys, some, strict=True):
         lifetime = "" if expires is None else f" timeout {expires}s"
         yield f"{key}{lifetime} comment {quote(comment)}" if comment else key + lifetime
+
+
+def _column(field: Field, side: Sequence[Interval]) -> Iterable[str]:
+    words = _FIELDS[field]
+    family = _ADDRESSES.get(words.type)
+    return map(words.value, side) if family is None else interval_texts(family, side)
+
+
+_ADDRESSES = {"ipv4_addr": Family.IPV4, "ipv6_addr": Family.IPV6}
 
 
 # ------------------------------------------------------------------ chains and rules

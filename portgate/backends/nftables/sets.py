@@ -91,7 +91,8 @@ def _element(types: tuple[DataType, ...], item: object) -> Element:
 def _disjoint(elements: list[Element]) -> tuple[Element, ...]:
     """In order. The kernel keeps elements disjoint; a script with `auto-merge`, and `*`, need not."""
     ordered = sorted(elements, key=itemgetter(0))
-    if any(len(left.box) == 1 and left.box[0][1] >= right.box[0][0] for left, right in pairwise(ordered)):
+    intervals = [box[0] for box, _, _ in ordered if len(box) == 1]
+    if any(last >= first for (_, last), (first, _) in pairwise(intervals)):
         return tuple(Element((interval,)) for interval in normalize(one.box[0] for one in ordered))
     return tuple(ordered)
 

@@ -213,10 +213,23 @@ def _changed_sets(old: Container, new: Container) -> Iterator[_Change]:
 
 
 def _difference(old: NamedSet, new: NamedSet) -> _Change:
-    before, after = _apart(old.elements, new.elements)
-    wanted, present = frozenset(after), frozenset(before)
-    come = [one for one in after if one not in present]
-    return _Change(new, come, [one for one in before if one not in wanted and one.expires != 0])  # 0 is over by itself
+    """Both are walked along side by side, for they are in order. Where one were not, more would go and come again."""
+    before, after = iter(old.elements), iter(new.elements)
+    come: list[Element] = []
+    gone: list[Element] = []
+    left, right = next(before, None), next(after, None)
+    while left is not None and right is not None:
+        if left == right:
+            left, right = next(before, None), next(after, None)
+        elif left.box <= right.box:
+            gone.append(left)
+            left = next(before, None)
+        else:
+            come.append(right)
+            right = next(after, None)
+    gone += [left, *before] if left is not None else []
+    come += [right, *after] if right is not None else []
+    return _Change(new, come, [one for one in gone if one.expires != 0])  # 0 is over by itself
 
 
 def _changed_elements(change: _Change) -> Iterator[str]:
@@ -230,20 +243,6 @@ def _declared_anew(container: Container, change: _Change) -> str:
     flush = f"flush set {TABLE} {change.new.name}\n" if change.gone else ""
     some = replace(change.new, elements=tuple(change.new.elements if flush else change.come))
     return flush + create(replace(container, sets=(some,), chains=()), container) if some.elements or flush else ""
-
-
-def _apart(old: Sequence[Element], new: Sequence[Element]) -> tuple[Sequence[Element], Sequence[Element]]:
-    """Both, without what they have in common at their beginnings and ends: after a small edit little is left."""
-    top = _common(old, new)
-    old, new = old[top:], new[top:]
-    end = _common(old[::-1], new[::-1])
-    return old[: len(old) - end], new[: len(new) - end]
-
-
-def _common(old: Sequence[Element], new: Sequence[Element]) -> int:
-    """How many at the beginning are the same."""
-    pairs = enumerate(zip(old, new, strict=False))
-    return next((index for index, (one, other) in pairs if one != other), min(len(old), len(new)))
 
 
 def _command(verb: str, where: NamedSet, some: Sequence[Element]) -> Iterator[str]:
