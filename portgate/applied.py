@@ -52,6 +52,7 @@ def status(backend_name: str = "auto") -> Status:
     Quick when nothing has changed since the last apply and nothing is opened for a time: no rule is read then.
     """
     from portgate.apply import boot, finish, record, state
+    from portgate.apply import history as kept
 
     backend = backend_here(backend_name)
     with state.found(state.state_path()) as opened:
@@ -59,19 +60,20 @@ def status(backend_name: str = "auto") -> Status:
         latest = _by(backend, record.last(opened)) if opened else None
         undone = finish.undone(opened) if opened else None
         starts = boot.told(opened) if opened else ""
-    session = backend.session()
-    untouched = _untouched(latest, backend, session)
-    if latest is not None and untouched and not latest.openings:
-        return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
-    if not session.read_own().text:
-        return Status(backend.name, latest, False, untouched, waiting, undone, starts, (), notes)
-    from portgate.core.openings import openings
+        known = kept.loaded(opened) if opened else None
+        session = backend.session(known)
+        untouched = _untouched(latest, backend, session)
+        if latest is not None and untouched and not latest.openings:
+            return Status(backend.name, latest, True, True, waiting, undone, starts, (), notes)
+        if not session.read_own().text:
+            return Status(backend.name, latest, False, untouched, waiting, undone, starts, (), notes)
+        from portgate.core.openings import openings
 
-    seen = understand(host.capture_rules()).by(backend)
-    loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
-    generation = _latest_by(backend) if loaded and not untouched and not waiting else None
-    found = _drift(seen, backend, generation, whole=True) if generation else None
-    return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
+        seen = understand(host.capture_rules(known)).by(backend)
+        loaded, opened_now = bool(seen.rules.owned().containers), openings(seen.rules)
+        generation = _latest_by(backend) if loaded and not untouched and not waiting else None
+        found = _drift(seen, backend, generation, whole=True) if generation else None
+        return Status(backend.name, latest, loaded, untouched, waiting, undone, starts, opened_now, notes, found)
 
 
 def _untouched(latest: Record | None, backend: Backend, session: Session) -> bool:

@@ -38,7 +38,6 @@ from portgate.core.ruleset import (
     OWNER,
     All,
     Effect,
-    Element,
     Field,
     Log,
     Lookup,
@@ -47,6 +46,7 @@ from portgate.core.ruleset import (
     Rule,
     Test,
     Verdict,
+    elements_of,
 )
 
 SHARED = 65  # intervals from which on an address set is a named set of its own
@@ -287,7 +287,7 @@ class Groups:
     def _shared_sets(self) -> Iterator[NamedSet]:
         for name, addresses in self._addresses.items():
             for family in FAMILIES:
-                elements = tuple(Element((interval,)) for interval in addresses.of_family(family))
+                elements = tuple(elements_of(zip(addresses.of_family(family), strict=True)))
                 yield NamedSet(f"{name}_v{family.value}", (SRC[family],), elements)
 
     def _name(self, shape: Shape) -> str:

@@ -15,9 +15,10 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from enum import Enum, StrEnum
+from itertools import repeat
 from typing import NamedTuple
 
 from portgate.core.dataclasses import dataclass
@@ -425,6 +426,11 @@ class Element(NamedTuple):
     box: Box
     comment: str = ""
     expires: int | None = None
+
+
+def elements_of(boxes: Iterable[Box], comments: Iterable[str] = ()) -> Iterator[Element]:
+    """Many that do not expire, quickly: the constructor takes three times as long."""
+    return map(tuple.__new__, repeat(Element), zip(boxes, comments or repeat(""), repeat(None), strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 
 from portgate.backends.nftables.tokens import value
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
 from portgate.core.net import Family, Interval, intervals
-from portgate.core.ruleset import Box, Element
+from portgate.core.ruleset import Box, Element, elements_of
 
 MARKER = "\ue000"
 """A private-use character; a text that holds it is not folded."""
@@ -75,7 +74,7 @@ def _commented(listed: str) -> tuple[Sequence[str], Sequence[str]]:
 
 def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
     """Errors: NotUnderstoodError."""
-    return map(Element, boxes(types, run.keys), run.comments or repeat(""))
+    return elements_of(boxes(types, run.keys), run.comments)
 
 
 def boxes(types: tuple[DataType, ...], keys: Sequence[str]) -> Iterator[Box]:
