@@ -425,6 +425,10 @@ class Matches:
         columns = [levels_of[field] for field in fields if field in levels_of]
         plain = not any(field in self.known or field in _NOT_PLAIN for field in fields)
         if plain and len(set(columns)) == len(fields):
+            leaves = {leaf for _, leaf in rows}
+            if len(fields) == len(leaves) == 1:  # a list of addresses, which may be very long
+                values = normalize(box[0] for box, _ in rows)
+                return self.space.test(columns[0], values, fields[0].top, leaves.pop(), miss)
             sides = [(level, field.top) for level, field in zip(columns, fields, strict=True)]
             return self.space.boxes(sides, rows, miss)
         return self.space.chain([self._box(fields, box, leaf, miss) for box, leaf in rows], miss)
