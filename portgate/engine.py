@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import field, replace
 from datetime import date
 from pathlib import Path
@@ -274,7 +275,11 @@ def see(path: str | None = None) -> Seen:
         return understand(saved_capture(path))
     from portgate.apply import history, state
 
-    with state.found(state.state_path()) as opened:
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(state.found(state.state_path()))
+        except PortgateError:  # whoever may not look there has everything listed
+            opened = None
         return understand(host.capture(loaded=history.loaded(opened) if opened else None))
 
 
