@@ -33,9 +33,7 @@ from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
-LONG = (
-    1 << 18
-)  # characters of a complete text, from which on its listing takes longer than what can be concluded from it
+LONG = 1 << 18  # characters of a complete text, from which on to conclude is quicker than to list
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
 NETLINK_NETFILTER = 12
 GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
@@ -72,8 +70,8 @@ class NftablesSession:
 
     def read(self) -> tuple[Reading, ...]:
         concluded = self._concluded()
-        if concluded is not None and (others := self._others(concluded)):
-            return others
+        if concluded is not None and (tables := self._tables(concluded)):
+            return tables
         with _on(self._nft.set_json_output):
             text = self._run("list ruleset")
         return (Reading("nft-json", text, "nft -j list ruleset"),)
@@ -102,7 +100,7 @@ class NftablesSession:
         with _on(self._nft.set_handle_output, self._nft.set_numeric_proto_output):
             return self._run(f"list set {TABLE} {name}")
 
-    def _others(self, own: Reading) -> tuple[Reading, ...]:
+    def _tables(self, own: Reading) -> tuple[Reading, ...]:
         """All tables, ours as it is given; () when somebody changed a rule meanwhile."""
         generation = self.generation()
         with _on(self._nft.set_json_output):
@@ -331,7 +329,7 @@ def _deliver(messages: bytes) -> None:
         raise PortgateError(_refused(number))
     if number:
         said = f" ({words})" if (words := _explanation(reply)) else ""
-        raise PortgateError(Diagnostic("PG531", f"a change of addresses: {os.strerror(number)}{said}"))
+        raise PortgateError(Diagnostic("PG531", f"a change of elements: {os.strerror(number)}{said}"))
 
 
 _TOO_LARGE = "split the list, give the system more memory, or run this command with CAP_NET_ADMIN on the host itself"
