@@ -44,8 +44,8 @@ def _completed(found: re.Match[str], loaded: str, listed: Callable[[str], str]) 
         now = _SET.search(listed(name))
         return now and now[0]
     start = loaded.find(f"\n\tset {name} {{\n")
-    if start < 0:
+    end = loaded.find("\n\t}\n", start)
+    if start < 0 or end < 0:
         return None
-    end = loaded.index("\n\t}\n", start)
     elements = loaded.find("\n\t\telements = {\n", start, end)
     return found[0].removesuffix("\t}\n") + (loaded[elements + 1 : end + 1] if elements >= 0 else "") + "\t}\n"

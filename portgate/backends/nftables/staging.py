@@ -41,9 +41,9 @@ def staged(script: str) -> Stage | None:
     start = header.end() if header else 0
     anew = script.startswith(_ANEW, start)
     start += len(_ANEW) if anew else 0
-    if not script.startswith(_OPEN, start):
+    end = script.find("\n}\n", start) + 1
+    if not end or not script.startswith(_OPEN, start):
         return None
-    end = script.index("\n}\n", start) + 1
     chains = script.find("\n\tchain ", start, end) + 1 or end
     blocks = re.split(r"^(?=\tset )", script[start + len(_OPEN) : chains], flags=re.MULTILINE)[1:]
     divided = [_divided(block) for block in blocks]
