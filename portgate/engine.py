@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import field, replace
@@ -40,6 +41,9 @@ MAX_FILE_BYTES = 256 << 20
 PATIENCE = 60  # seconds in which rules are loaded and read back
 STANDARD_INPUT = "-"
 _IP_SOCKETS = ("stream", "datagram")
+DEEPEST = 10_000
+"""Calls inside of each other: each doubt is a level of a diagram, and two of them. Twice as many overflow a stack of 8 MiB (CPython 3.11)."""
+sys.setrecursionlimit(max(DEEPEST, sys.getrecursionlimit()))
 
 
 # ------------------------------------------------------------------ files

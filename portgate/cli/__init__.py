@@ -20,12 +20,13 @@ import click
 
 from portgate import __version__
 from portgate.cli import output
-from portgate.core.diagnostics import PortgateError
+from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.report.text import escape
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a disk answers that takes no more output; whoever writes anything else looks after it."""
-USAGE, UNWRITTEN, BUG, INTERRUPTED, BROKEN_PIPE = 2, 3, 4, 130, 141
+USAGE, HOST, BUG, INTERRUPTED, BROKEN_PIPE = 2, 3, 4, 130, 141
+_SIMPLER = "ask about a part of the rules: a capture without the others, or `trace` of one packet"
 
 # Each command and the function behind it, in the order of `--help`.
 COMMANDS = {
@@ -134,7 +135,7 @@ def run(arguments: Sequence[str]) -> int:
             os.dup2(nowhere, stream.fileno())  # or the interpreter complains at its end
         return BROKEN_PIPE
     except OSError:
-        return UNWRITTEN
+        return HOST
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -151,6 +152,9 @@ def _run(arguments: Sequence[str]) -> int:
     except PortgateError as error:
         output.complain(error.diagnostics, error.sources)
         return error.exit_code
+    except RecursionError:
+        output.complain([Diagnostic("PG426", "the calls that this needs inside of each other are too many", remedy=_SIMPLER)])
+        return HOST
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -159,7 +163,7 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is becomes a report that can be sent
         if isinstance(error, OSError) and error.errno in FULL:
             print(f"Error: the output can't be written: {error.strerror}", file=sys.stderr)
-            return UNWRITTEN
+            return HOST
         from portgate.cli import bug
 
         output.complain([bug.report(error, arguments)])

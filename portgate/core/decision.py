@@ -326,7 +326,7 @@ class Space:
             if diagram.level == LEAF:
                 found = frozenset((diagram,))
             else:
-                found = frozenset().union(*map(self.leaves, dict.fromkeys(diagram.children)))
+                found = frozenset().union(*[self.leaves(child) for child in dict.fromkeys(diagram.children)])
             self._leaf_sets[diagram] = found
         return found
 

@@ -237,7 +237,7 @@ def _listener(row: _Row, endpoint: Endpoint, connections: int) -> Listener:
         device,
         tuple(processes.values()),
         connections,
-        _number(inode, {}) if inode.isdigit() else 0,
+        int(inode) if inode.isascii() and inode.isdigit() and len(inode) < 20 else 0,
         extra.get("uid"),
         *place(extra.get("cgroup", "/")),
     )

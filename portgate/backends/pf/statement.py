@@ -7,7 +7,8 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 
 from portgate.backends.pf import hosts
@@ -129,9 +130,16 @@ def _at_once(statement: Statement) -> str:
 def _drafted(statement: Statement, draft: Draft) -> tuple[str, PlainVerdict, Draft]:
     cursor = Cursor(statement.tokens)
     action = cursor.take()
-    verdict = _verdict(action, cursor, draft.context)
+    answer = _answer(cursor, draft) if action == "block" else ""
     read_parts(cursor, draft)
-    return action, verdict, draft
+    return action, _verdict(action, answer, draft.context), draft
+
+
+def _answer(cursor: Cursor, draft: Draft) -> str:
+    found = cursor.accept("drop", "return", "return-rst", "return-icmp", "return-icmp6")
+    with _doubted(draft):
+        cursor.parenthesised()
+    return found
 
 
 def map_back(draft: Draft, mapped: Match) -> Draft:
@@ -149,13 +157,11 @@ def map_back(draft: Draft, mapped: Match) -> Draft:
     return draft
 
 
-def _verdict(action: str, cursor: Cursor, context: Context) -> PlainVerdict:
+def _verdict(action: str, answer: str, context: Context) -> PlainVerdict:
     if action == "pass":
         return Accept()
     if action == "match":
         return Continue()
-    answer = cursor.accept("drop", "return", "return-rst", "return-icmp", "return-icmp6")
-    cursor.parenthesised()
     returns = answer.startswith("return") or (not answer and context.returns)
     return Reject(answer.removeprefix("return").removeprefix("-")) if returns else Drop()
 
@@ -215,9 +221,16 @@ def _rate_limit(draft: Draft, limit: Limit, family: Family) -> Match:
 
 
 def read_parts(cursor: Cursor, draft: Draft) -> None:
-    try:
+    with _doubted(draft):
         while not cursor.done():
             _part(cursor, draft)
+
+
+@contextmanager
+def _doubted(draft: Draft) -> Iterator[None]:
+    """What is not understood is a doubt of the rule."""
+    try:
+        yield
     except NotReadError:
         draft.doubt_of_rule(f"a rule that is not understood: {draft.text}")
 

@@ -92,16 +92,19 @@ class Holder(NamedTuple):
 
 
 def describe(pids: Iterable[int]) -> dict[int, Holder]:
-    """Those of the processes that have not ended meanwhile."""
+    """Those of the processes that are still there and described as Linux does it."""
     found = {}
     for pid in pids:
         try:
-            status, cgroup = _read(f"/proc/{pid}/status"), _read(f"/proc/{pid}/cgroup")
-        except OSError:
+            found[pid] = _holder(_read(f"/proc/{pid}/status"), _read(f"/proc/{pid}/cgroup"))
+        except (OSError, ValueError, LookupError):  # it has ended, or a sandbox writes other files
             continue
-        fields = dict(line.split(":\t", 1) for line in status.split("\n") if ":\t" in line)  # names may hold \x0c
-        found[pid] = Holder(fields["Name"], int(fields["Uid"].split()[1]), path_of(cgroup))
     return found
+
+
+def _holder(status: str, cgroup: str) -> Holder:
+    fields = dict(line.split(":\t", 1) for line in status.split("\n") if ":\t" in line)  # names may hold \x0c
+    return Holder(fields["Name"], int(fields["Uid"].split()[1]), path_of(cgroup))
 
 
 def user_name(user: int) -> str:

@@ -7,16 +7,21 @@ Facts
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, wraps
 from pathlib import Path
 from struct import Struct
+from typing import ParamSpec, TypeVar
 
 from portgate.sockets.linux import Connections, Row
 from portgate.sockets.live.diag import STREAMS, Devices
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NET = Path("/proc/net")
 _ESTABLISHED, _CLOSE, _LISTEN = "01", "07", "0A"
@@ -24,12 +29,27 @@ _WORDS = {8: Struct("=I"), 32: Struct("=4I")}
 _NETWORK = {8: Struct(">I"), 32: Struct(">4I")}
 
 
+def _understood(ask: Callable[P, T]) -> Callable[P, T]:
+    """Other kernels and sandboxes write other files: those can't be read either."""
+
+    @wraps(ask)
+    def asked(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            return ask(*args, **named)
+        except (ValueError, LookupError) as error:
+            raise OSError(errno.EBADMSG, f"not as this kernel is known to write it ({error})", str(_NET)) from error
+
+    return asked
+
+
+@_understood
 def protocols() -> frozenset[str]:
     """The transport protocols that the kernel has now, modules that are not loaded aside. Errors: OSError."""
     lines = _lines("protocols")
     return frozenset(line.split()[0].lower().replace("-", "") for line in lines)
 
 
+@_understood
 def listening(name: str) -> list[Row]:
     """The sockets of an IP protocol that wait for anybody. Errors: OSError when there is no such file."""
     wanted = _LISTEN if name in STREAMS else _CLOSE
@@ -40,6 +60,7 @@ def listening(name: str) -> list[Row]:
     ]
 
 
+@_understood
 def established(name: str, ports: set[int]) -> Connections:
     """How many connections end at these local ports, by address. Errors: OSError when there is no such file."""
     wanted = {f"{port:04X}" for port in ports}
@@ -47,6 +68,7 @@ def established(name: str, ports: set[int]) -> Connections:
     return [(_address(address), int(port, 16), None, count) for (address, port), count in counts.items()]
 
 
+@_understood
 def packet_sockets(devices: Devices) -> list[Row]:
     """The packet sockets that read something. Errors: OSError when there is no such file."""
     rows: list[Row] = []
