@@ -199,7 +199,7 @@ CATALOGUE = _catalogue(
     Kind("PG480", E, "not one line is of ipfw", "The text is neither what `ipfw list`, `ipfw show` or `ipfw table all list` prints, nor a file for `ipfw FILE`, nor a script that calls ipfw."),
     Kind("PG481", E, "a line that ipfw would refuse", "A file for `ipfw FILE` holds one command a line, without the word ipfw; rules have numbers from 1 to 65534 and sets from 0 to 31. ipfw stops at the first line that it refuses, so nothing is concluded from such a file."),
     Kind("PG482", E, "ipfw is not here, or can't be asked", "ipfw is a packet filter of FreeBSD. It is driven by the program ipfw, as root, and its module must be loaded. Loading the module closes the host at once unless net.inet.ip.fw.default_to_accept is set; the manual's line is `kldload ipfw && ipfw add 32000 allow ip from any to any`."),
-    Kind("PG483", E, "a script that has no end", "Loops and functions of a script are followed, so a few lines can stand for gigabytes. Reading stops at a few million words."),
+    Kind("PG483", E, "a script that has no end", "Loops and functions of a script are followed, so a few lines can stand for gigabytes. Reading stops at ten times the words that are written, or at 50,000."),
     Kind("PG460", E, "no libnftables", "portgate drives nftables through libnftables.so.1, which is a package of its own on most distributions, and its Python binding."),
     Kind("PG461", E, "no permission for the firewall", "Rules are read and changed only with CAP_NET_ADMIN in the network namespace. Reading is refused, too, so nothing about the rules is known."),
     Kind("PG462", E, "the kernel has no nf_tables", "The kernel was built without nf_tables, its module is not loaded and cannot be, or a sandbox hides it."),

@@ -48,8 +48,12 @@ TCP_STATES = {
     SYN | ACK: CtState.INVALID, RST: CtState.INVALID, RST | ACK: CtState.INVALID, FIN: CtState.INVALID,
     FIN | ACK: CtState.INVALID, 0: CtState.INVALID, SYN | FIN: CtState.INVALID, FIN | PSH | URG: CtState.INVALID,
 }  # fmt: skip
-ICMP_STATES = {8: CtState.NEW, 13: CtState.NEW, 17: CtState.NEW, 0: CtState.INVALID, 14: CtState.INVALID}
-ICMPV6_STATES = {128: CtState.NEW, 129: CtState.INVALID, 135: CtState.UNTRACKED, 133: CtState.UNTRACKED}
+ICMP_STATES = {8: CtState.NEW, 13: CtState.NEW, 15: CtState.NEW, 17: CtState.NEW} | dict.fromkeys(
+    (0, 3, 5, 9, 11, 12, 14, 42), CtState.INVALID
+)
+ICMPV6_STATES = {128: CtState.NEW, 139: CtState.NEW} | dict.fromkeys((1, 3, 4, 129, 140), CtState.INVALID) | dict.fromkeys(
+    (130, 133, 135, 136), CtState.UNTRACKED
+)
 
 
 class Packets:
@@ -82,7 +86,7 @@ class Packets:
             flags, state = rng.choice(tuple(TCP_STATES.items()))
         if protocol in {ICMP, ICMPV6}:
             icmp_type, state = rng.choice(tuple((ICMP_STATES if protocol == ICMP else ICMPV6_STATES).items()))
-            icmp_code = 0
+            icmp_code = rng.choice((0, 0, 1, 3))
         return Packet(
             family, protocol, link.name, rng.choice(self._sources[family]), self._destination(family),
             sport, dport, icmp_type, icmp_code, flags, state,

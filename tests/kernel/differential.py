@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from portgate.core.diagnostics import PortgateError
-from portgate.core.net import UDPLITE, Family, parse_address
+from portgate.core.net import ICMP, ICMPV6, UDPLITE, Family, parse_address
 from portgate.core.ruleset import CtState, Ruleset
 from portgate.sandbox import Fate, Oracle, Probe
 from portgate.sandbox.oracle import is_unanswerable
@@ -115,7 +115,15 @@ def agree(packet: Packet, kernel: str, other: str) -> bool:
     """Whether they may both be right. (DCCP over IPv4 is never answered, over IPv6 not where iptables translates it, too.)"""
     if other == "depends" or kernel == other:
         return True
-    return is_unanswerable(packet.proto, packet.tcp_flags) and (kernel, other) == ("drop", "reject")
+    return (is_unanswerable(packet.proto, packet.tcp_flags) or _is_error(packet)) and (kernel, other) == ("drop", "reject")
+
+
+def _is_error(packet: Packet) -> bool:
+    """ICMP that tells of an error, or of a type that the kernel does not know, is never answered by ICMP."""
+    kind = packet.icmp_type or 0
+    if packet.proto == ICMP:
+        return kind in (3, 4, 5, 11, 12) or kind > 18
+    return packet.proto == ICMPV6 and kind < 128
 
 
 def conntrack_states(oracle: Oracle) -> dict[int, CtState]:

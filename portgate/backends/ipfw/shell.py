@@ -16,7 +16,7 @@ from portgate.backends.ipfw.commands import UNREAD, Command, called
 from portgate.backends.ipfw.words import COMMANDS
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
-MOST_WORDS = 1_000_000  # of a script, loops and functions followed
+MOST_WORDS = 50_000  # of a script, loops and functions followed, or ten times what is written
 MOST_CHARACTERS = 50_000_000  # that variables are replaced by
 DEPTH = 20  # of functions that call each other
 NEST = 40  # of conditions in conditions
@@ -117,7 +117,7 @@ def commands(text: str) -> Iterator[Command]:
     """Errors: PG483 for a script that never ends."""
     found = list(tokens(text))
     _require_shallow(found)
-    yield from _Script().run(found, "")
+    yield from _Script(max(MOST_WORDS, 10 * len(found))).run(found, "")
 
 
 def _require_shallow(found: Sequence[Token]) -> None:
@@ -136,7 +136,8 @@ _DECLARING = frozenset({"export", "readonly", "local", "declare", "typeset"})
 
 
 class _Script:
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.variables: dict[str, str | None] = {}  # None: not known
         self.functions: dict[str, list[Token]] = {}
         self.calls: list[str] = []
@@ -213,8 +214,8 @@ class _Script:
             self._assign(texts.pop(0), maybe)
         words = [word for text in texts for word in self._expanded(text)]
         self.read += len(words) + 1
-        if self.read > MOST_WORDS or self.grown > MOST_CHARACTERS:
-            raise PortgateError(Diagnostic("PG483", f"more than {MOST_WORDS} words once its loops are followed"))
+        if self.read > self.most or self.grown > MOST_CHARACTERS:
+            raise PortgateError(Diagnostic("PG483", f"more than {self.most} words once its loops are followed"))
         if not words:
             return
         if words[0] in self.functions and len(self.calls) < DEPTH and words[0] not in self.calls:

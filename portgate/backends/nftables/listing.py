@@ -60,6 +60,7 @@ class _Reader:
         self.tokens.append("\n")
         self.at = 0
         self.line = 1
+        self.line_end, self.line_is_plain = -1, True
         self.variables: ChainMap[str, Sequence[str]] = ChainMap()
         self.found: list[Body] = []
         self.first_unread = 1
@@ -70,13 +71,11 @@ class _Reader:
     def piece(self) -> list[str]:
         """The tokens up to the end of the line, or `;`, or the `}` of the block around; braces inside are balanced."""
         start = self.at
-        end = self.tokens.index("\n", start)
-        part = self.tokens[start:end]
-        if ";" in part or "}" in part or "{" in part:
-            end = self._balanced_end(start)
-            part = self.tokens[start:end]
-        self.at = end
-        return self._expanded(part)
+        if start > self.line_end:  # looked at once a line, for one line may hold thousands of pieces
+            self.line_end = self.tokens.index("\n", start)
+            self.line_is_plain = {";", "}", "{"}.isdisjoint(self.tokens[start : self.line_end])
+        self.at = self.line_end if self.line_is_plain else self._balanced_end(start)
+        return self._expanded(self.tokens[start : self.at])
 
     def _balanced_end(self, at: int) -> int:
         depth = 0
