@@ -153,7 +153,9 @@ def _run(arguments: Sequence[str]) -> int:
         output.complain(error.diagnostics, error.sources)
         return error.exit_code
     except RecursionError:
-        output.complain([Diagnostic("PG426", "the calls that this needs inside of each other are too many", remedy=_SIMPLER)])
+        output.complain(
+            [Diagnostic("PG426", "the calls that this needs inside of each other are too many", remedy=_SIMPLER)]
+        )
         return HOST
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

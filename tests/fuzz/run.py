@@ -32,7 +32,7 @@ GROWN_EVERY, GROWN = 2000, (20_000, 100_000)
 BATCH = 500
 
 
-class Hang(BaseException):  # noqa: N818 - nothing that reads may catch it
+class Hang(BaseException):
     """The processor has worked on one input for too long."""
 
 
@@ -62,7 +62,7 @@ class Tally:
 def run(target: Target, seed: str, numbers: range) -> Tally:
     tally = Tally()
     for number in numbers:
-        rng = Random(f"{seed} {target.name} {number}")  # noqa: S311 - not for secrets
+        rng = Random(f"{seed} {target.name} {number}")
         is_grown = number % GROWN_EVERY == GROWN_EVERY - 1
         text = grown(rng, target.seeds, rng.choice(GROWN)) if is_grown else target.damage(rng, target.seeds)
         _try(target, text, tally, use=not is_grown)
@@ -169,11 +169,20 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args()
     tallies = [Tally() for _ in TARGETS]
-    with multiprocessing.get_context("fork").Pool(chosen.jobs, maxtasksperchild=100) as pool:
-        for index, tally in pool.imap_unordered(_work, _batches(chosen.inputs, chosen.seed, chosen.target)):
-            tallies[index].add(tally)
+    with multiprocessing.get_context("fork").Pool(chosen.jobs, _undisturbed, maxtasksperchild=100) as pool:
+        try:
+            for index, tally in pool.imap_unordered(_work, _batches(chosen.inputs, chosen.seed, chosen.target)):
+                tallies[index].add(tally)
+        except KeyboardInterrupt:
+            pool.terminate()
+            print("interrupted; so far:")
     _report(tallies)
     return 1 if any(one.finds for one in tallies) else 0
+
+
+def _undisturbed() -> None:
+    """An interrupt is for the parent, which tells what was found."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _report(tallies: list[Tally]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -192,6 +193,7 @@ def _bugs_raised() -> Iterator[None]:
     def report(error: BaseException, _: object) -> Diagnostic:
         raise error
 
+    assert sys.getrecursionlimit() >= engine.DEEPEST, "whatever is read, is read as commands do it"
     private = {"PORTGATE_STATE_DIR": str(_folder() / "state")}
     with mock.patch.object(bug, "report", report), mock.patch.dict(os.environ, private):
         yield
@@ -199,7 +201,16 @@ def _bugs_raised() -> Iterator[None]:
 
 # ------------------------------------------------------------------ all of them
 
-_RULES = ("nft", "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "iptables", "pf", "ipfw")
+_RULES = (
+    "nft",
+    "iptables-save",
+    "ip6tables-save",
+    "iptables-legacy-save",
+    "ip6tables-legacy-save",
+    "iptables",
+    "pf",
+    "ipfw",
+)
 _SOCKETS = ("ss", "netstat-linux", "netstat-bsd", "netstat-macos", "sockstat", "fstat", "lsof", "pfiles")
 TARGETS = (
     *(Target(kind, partial(_rules, kind), _ask) for kind in _RULES),

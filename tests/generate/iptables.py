@@ -16,14 +16,49 @@ from tests.generate.world import CUTS, PORTS, own_addresses, peers
 
 HOOKS = {
     "raw": ("PREROUTING",),
-    "mangle": ("PREROUTING", "INPUT", "FORWARD"),
-    "nat": ("PREROUTING",),
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING"),
+    "nat": ("PREROUTING", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD"),
     "security": ("INPUT", "FORWARD"),
 }
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
 INTERFACES = ("eth0", "eth1", "wg0", "wg+", "e+", "+")
 WITH_PORTS = ("tcp", "tcp", "udp", "sctp", "dccp", "udplite")
+TYPES = {
+    Family.IPV4: (
+        "8",
+        "echo-request",
+        "13",
+        "3/1",
+        "3",
+        "any",
+        "port-unreachable",
+        "time-exceeded",
+        "router-advertisement",
+    ),
+    Family.IPV6: (
+        "128",
+        "echo-request",
+        "135",
+        "1/4",
+        "1",
+        "packet-too-big",
+        "no-route",
+        "neighbour-solicitation",
+        "133/0",
+    ),
+}
+REJECTIONS = {
+    Family.IPV4: ("icmp-port-unreachable", "icmp-admin-prohibited", "icmp-host-prohibited"),
+    Family.IPV6: ("icmp6-port-unreachable", "icmp6-adm-prohibited", "icmp6-no-route"),
+}
+DOUBTS = (
+    "-m limit --limit 5/min", "-m statistic --mode random --probability 0.5", "-m recent --name x --rcheck --rsource", "-m length --length 0:10",
+    "-m connlimit --connlimit-above 3 --connlimit-mask 32 --connlimit-saddr", "-m hashlimit --hashlimit-upto 5/min --hashlimit-mode srcip --hashlimit-name a",
+    "-m pkttype --pkt-type broadcast", "-m mac --mac-source 02:00:00:00:00:01", "-m string --string abc --algo bm",
+    "-m time --timestart 01:00 --timestop 02:00", "-m conntrack --ctstatus CONFIRMED", "-m conntrack --ctdir ORIGINAL", "-m helper --helper ftp",
+    "-m dscp --dscp 0x00",
+)  # fmt: skip
 FLAGS = ("SYN", "ACK", "FIN", "RST", "PSH", "URG")
 
 
@@ -75,11 +110,16 @@ def _sets(rng: Random, family: Family) -> str:
             f"add hash-net-iface{family} {rng.choice(nets)},{rng.choice(('eth0', 'wg0'))} -exist",
             f"add hash-ip-port-net{family} {rng.choice(cuts)},{port},{rng.choice(nets)} -exist",
         ]
+    lines += [f"create timed{family} hash:ip family {inet} timeout 0 counters comment skbinfo"]
+    lines += [
+        f'add timed{family} {one} timeout {rng.choice((0, 3600))} comment "it\'s "' for one in rng.sample(cuts, 4)
+    ]
     lines += [f"create several{family} list:set", f"add several{family} hash-net{family}"]
     lines += [f"add several{family} hash-ip{family}"]
     if family is Family.IPV4:
         lines += ["create ports bitmap:port range 0-65535", f"add ports {PORTS[0]}-{PORTS[2]}", f"add ports {PORTS[5]}"]
         lines += ["create bits bitmap:ip range 10.0.0.0/16", "add bits 10.0.0.5-10.0.0.130"]
+        lines += ["create triples hash:ip,port,ip", f"add triples 198.51.100.7,tcp:{rng.choice(PORTS)},192.0.2.1"]
         lines += ["create coarse hash:ip netmask 25", "add coarse 198.51.100.1"]
     return "\n".join(lines) + "\n"
 
@@ -118,7 +158,7 @@ class _Table:
             lines.append(f":{hook} {policy} [0:0]")
         lines += [f":{name} - [0:0]" for name in users]
         for number, name in enumerate((*users, *HOOKS[self.name])):
-            callees = users[number + 1 :] if name in users else users
+            callees = users[number + 1 :] if name in users else users if name != "POSTROUTING" else ()
             lines += [f"-A {name} {self._rule(name, callees)}" for _ in range(rng.randint(1, 7))]
         return "\n".join([*lines, "COMMIT", ""])
 
@@ -154,22 +194,27 @@ class _Table:
                 choices += [f"-m tcp {self._not()}--syn", f"-m tcp {self._not()}--tcp-flags {self._flags()}"]
             return rng.choice(choices)
         if protocol == "icmp":
-            return f"-m icmp {self._not()}--icmp-type {rng.choice(('8', 'echo-request', '13', '3/1', 'any'))}"
+            return f"-m icmp {self._not()}--icmp-type {rng.choice(TYPES[self.family])}"
         if protocol == "ipv6-icmp":
-            return f"-m icmp6 {self._not()}--icmpv6-type {rng.choice(('128', 'echo-request', '135', '1/4'))}"
+            return f"-m icmp6 {self._not()}--icmpv6-type {rng.choice(TYPES[self.family])}"
         return ""
 
     def _flags(self) -> str:
         mask = self.rng.sample(FLAGS, self.rng.randint(1, 4))
-        return f"{','.join(mask)} {self.rng.choice((mask[0], 'NONE'))}"
+        usual = ("FIN,SYN,RST,ACK SYN", "ALL NONE", "ALL ALL", "SYN,RST SYN,RST", "ALL FIN,PSH,URG", "FIN,ACK FIN")
+        return self.rng.choice(
+            (f"{','.join(mask)} {self.rng.choice((mask[0], 'NONE'))}", *usual[:3], self.rng.choice(usual))
+        )
 
     def _addresses(self) -> str:
         rng = self.rng
+        if rng.random() < 0.15:
+            return f"-{rng.choice('sd')} {_network(rng, self.family)},{format_address(self.family, rng.choice(CUTS[self.family]))}"
         return f"{self._not()}-{rng.choice('ssd')} {_network(rng, self.family)}"
 
     def _interface(self, chain: str) -> str:
         """iptables refuses `-o` in PREROUTING and INPUT."""
-        sides = "i" if chain in ("PREROUTING", "INPUT") else "io"
+        sides = {"PREROUTING": "i", "INPUT": "i", "POSTROUTING": "o"}.get(chain, "io")
         return f"{self._not()}-{self.rng.choice(sides)} {self.rng.choice(INTERFACES)}"
 
     def _state(self) -> str:
@@ -183,6 +228,9 @@ class _Table:
                 f"-m conntrack {self._not()}--ctstate {','.join([*states[:1], 'DNAT'])}",
                 f"-m conntrack --ctstate {states[0]} {self._not()}--ctproto {rng.choice(('tcp', 'udp'))}",
                 f"-m conntrack --ctproto tcp {self._not()}--ctorigdstport {_ports(rng)}",
+                f"-m conntrack --ctproto udp {self._not()}--ctorigsrcport {_ports(rng)}",
+                f"-m conntrack {self._not()}--ctstate DNAT",
+                f"-m conntrack --ctstate NEW {self._not()}--ctorigdst {rng.choice(own)} --ctorigdstport {_ports(rng)}",
                 f"-m conntrack {self._not()}--ctorigdst {rng.choice(own)}",
                 f"-m conntrack {self._not()}--ctorigsrc {_network(rng, self.family)}",
             )
@@ -196,56 +244,59 @@ class _Table:
             "LOCAL,UNICAST",
             *(("BROADCAST",) if self.family is Family.IPV4 else ()),
         )
+        if self.rng.random() < 0.2:
+            return f"-m addrtype {self._not()}--src-type {self.rng.choice(kinds)} {self._not()}--dst-type {self.rng.choice(kinds)}"
         return f"-m addrtype {self._not()}--{self.rng.choice(('src', 'dst'))}-type {self.rng.choice(kinds)}"
 
     def _mark(self) -> str:
-        return f"-m {self.rng.choice(('mark', 'connmark'))} {self._not()}--mark {self.rng.choice(('0x1', '0x2/0x3', '0x0', '0x1/0x1'))}"
+        return f"-m {self.rng.choice(('mark', 'connmark'))} {self._not()}--mark {self.rng.choice(('0x1', '0x2/0x3', '0x0', '0x1/0x1', '0x0/0x2', '0x3/0x1'))}"
 
     def _range(self) -> str:
         first, last = sorted(self.rng.sample(CUTS[self.family], 2))
         ends = f"{format_address(self.family, first)}-{format_address(self.family, last)}"
+        if self.rng.random() < 0.2:
+            return f"-m iprange {self._not()}--src-range {ends} {self._not()}--dst-range {ends}"
         return f"-m iprange {self._not()}--{self.rng.choice(('src', 'dst'))}-range {ends}"
 
     def _set(self) -> str:
         rng = self.rng
-        kind = rng.choice((*SETS, "several", "ports", "bits", "coarse"))
-        if kind in ("ports", "bits", "coarse"):
-            name, count = kind, 1
+        kind = rng.choice((*SETS, "several", "timed", "ports", "bits", "coarse", "triples"))
+        if kind in ("ports", "bits", "coarse", "triples"):
+            name, count = kind, 3 if kind == "triples" else 1
         else:
             name, count = f"{kind.replace(':', '-').replace(',', '-')}{self.family}", kind.count(",") + 1
-        if self.family is Family.IPV6 and kind in ("bits", "coarse"):
+        if self.family is Family.IPV6 and kind in ("bits", "coarse", "triples"):
             name = "hash-net6"
         count = max(1, count + rng.choice((0, 0, 0, 0, 1, -1)))
-        return f"-m set {self._not()}--match-set {name} {','.join(rng.choice(('src', 'src', 'dst')) for _ in range(count))}"
+        more = rng.choice(("", "", "", " --return-nomatch", " ! --update-counters"))
+        return f"-m set {self._not()}--match-set {name} {','.join(rng.choice(('src', 'src', 'dst')) for _ in range(count))}{more}"
 
     def _rest(self) -> str:
-        return self.rng.choice(
-            (
-                "-m limit --limit 5/min",
-                '-m comment --comment "says \\"no\\", -j DROP \\\\"',
-                "-m ttl --ttl-eq 1" if self.family is Family.IPV4 else "-m hl --hl-eq 1",
-                "-m length --length 0:10",
-            )
-        )
+        comment = '-m comment --comment "says \\"no\\", -j DROP \\\\"'
+        hops = "-m ttl --ttl-eq 1" if self.family is Family.IPV4 else "-m hl --hl-eq 1"
+        return self.rng.choice((comment, comment, hops, self.rng.choice(DOUBTS)))
 
     # ---- targets
 
     def _target(self, chain: str, protocol: str, callees: Sequence[str], parts: Sequence[str]) -> str:
         rng = self.rng
-        choices = ["-j ACCEPT", "-j RETURN", "-j LOG --log-prefix \"a 'b' \"", ""]
+        choices = ["-j ACCEPT", "-j RETURN", "-j LOG --log-prefix \"a 'b' \"", "-j NFLOG --nflog-group 1", ""]
         choices += [f"{word} {name}" for name in callees for word in ("-j", "-j", "-g")]
         choices += [f"-j MARK --set-{word}" for word in ("mark 1", "xmark 0x2/0x3")]
+        if chain == "POSTROUTING":
+            return rng.choice([*choices, "-j MASQUERADE"] if self.name == "nat" else choices)
         if self.name == "nat":
             return rng.choice([*choices, *self._translations(protocol, parts)])
         choices += ["-j DROP", "-j DROP", "-j ACCEPT"]
         if self.name == "raw":
-            choices += ["-j CT --notrack", "-j CT --notrack"]
+            choices += ["-j CT --notrack", "-j NOTRACK", "-j CT --zone 0"]
         if self.name == "mangle":
             choices += ["-j MARK --or-mark 2", "-j MARK --and-mark 1", "-j MARK --xor-mark 3"]
             choices += [f"-j CONNMARK --{one}" for one in CONNMARKS]
+            choices += ["-j DSCP --set-dscp 0x01", "-j TOS --set-tos 0x10/0x3f"]
             choices.append("-j TTL --ttl-set 64" if self.family is Family.IPV4 else "-j HL --hl-set 64")
         if self.name == "filter":
-            choices += ["-j REJECT", "-j REJECT"]
+            choices += ["-j REJECT", f"-j REJECT --reject-with {rng.choice(REJECTIONS[self.family])}"]
             if "-p tcp" in parts:
                 choices.append("-j REJECT --reject-with tcp-reset")
         return rng.choice(choices)
@@ -254,10 +305,20 @@ class _Table:
         rng = self.rng
         target = format_address(self.family, rng.choice((*peers(self.family), *own_addresses(self.family))))
         if f"-p {protocol}" not in parts or protocol not in WITH_PORTS or protocol == "udplite":
-            return ["-j REDIRECT", f"-j DNAT --to-destination {target}"] * 2
+            return [
+                "-j REDIRECT",
+                f"-j DNAT --to-destination {target}",
+                f"-j NETMAP --to {target}",
+                "-j DNAT --to-destination " + target,
+            ]
         port = rng.choice(PORTS)
         place = f"[{target}]:{port}" if self.family is Family.IPV6 else f"{target}:{port}"
-        return [f"-j REDIRECT --to-ports {port}", f"-j DNAT --to-destination {place}"] * 3
+        return [
+            *[f"-j REDIRECT --to-ports {port}", f"-j DNAT --to-destination {place}"] * 3,
+            f"-j DNAT --to-destination {place} --random",
+            f"-j DNAT --to-destination {place}-{port + 3}",
+            f"-j DNAT --to-destination :{port}",
+        ]
 
 
 def _ports(rng: Random) -> str:

@@ -111,7 +111,12 @@ class _Table:
         self._nat_chain("published", "", [])
         self._nat_chain("nat", f"type nat hook prerouting priority {priority};", ["jump published", "goto published"])
         if rng.random() < 0.3:
-            self.lines += ["chain masq {", "    type nat hook postrouting priority 100;", '    oifname "eth1" masquerade', "}"]
+            self.lines += [
+                "chain masq {",
+                "    type nat hook postrouting priority 100;",
+                '    oifname "eth1" masquerade',
+                "}",
+            ]
 
     def _nat_chain(self, name: str, head: str, calls: Sequence[str]) -> None:
         rules = [self._nat_rule(calls) for _ in range(self.rng.randint(1, 3))]
@@ -123,15 +128,19 @@ class _Table:
         rng = self.rng
         family = rng.choice(FAMILIES[self.family])
         if rng.random() < 0.15:
-            return f"{self._matches(family, rng.randint(0, 2), with_transport=False)} {self._verdict_map(family, callees)}"
+            return (
+                f"{self._matches(family, rng.randint(0, 2), with_transport=False)} {self._verdict_map(family, callees)}"
+            )
         if rng.random() < 0.12:
             return f"{self._matches(family, rng.randint(0, 3), with_transport=False)} {self._side_effect()}"
         matches = self._matches(family, rng.randint(0, 3))
         if rng.random() < 0.05:
-            inner = "; ".join(f"{self._matches(family, 1)} {rng.choice(('accept', 'drop', 'return'))}" for _ in range(2))
+            inner = "; ".join(
+                f"{self._matches(family, 1)} {rng.choice(('accept', 'drop', 'return'))}" for _ in range(2)
+            )
             return f"{matches} {rng.choice(('jump', 'goto'))} {{ {inner}; }}"
         if rng.random() < 0.05:
-            return f"meta l4proto tcp {self._matches(family, 1, with_transport=False)} reject with tcp reset"
+            return f"meta l4proto tcp {self._matches(family, 1, with_transport=False)} counter reject with tcp reset"
         log = rng.choice(("counter ", "", 'log prefix "a } # " level info ')) if rng.random() < 0.2 else ""
         end = ' comment "says { drop }"' if rng.random() < 0.1 else ""
         return f"{matches} {log}{rng.choice(('reject', f'reject with {REJECTIONS[self.family]}', *_verdicts(callees)))}{end}"
@@ -145,7 +154,7 @@ class _Table:
                 "meta mark set 0x10 accept",
                 "meta mark set (meta mark & 0xfe) | 0x1",
                 "meta mark set tcp dport map { 22 : 0x1, 80 : 0x2, 1024-65535 : 0x3 }",
-                "ct mark set iifname map { \"eth0\" : 0x1, \"wg0\" : 0x3 }",
+                'ct mark set iifname map { "eth0" : 0x1, "wg0" : 0x3 }',
                 "meta mark set ct mark & 0x3 accept",
                 "ct mark set meta mark & 0x1",
                 "meta priority set 1:1",
@@ -249,7 +258,9 @@ class _Table:
                 rng.choice(("ct status ! dnat", "ct status & dnat == dnat", "ct status & dnat == 0")),
                 "ct state & (established | related) == 0",
                 f"ct state . meta mark {{ new . 0x0, {rng.choice(STATES)} . 0x1 }}",
-                "meta nfproto . meta l4proto { ipv4 . tcp, ipv6 . udp, ipv6 . icmpv6 }" if self.family == "inet" else "ct state new",
+                "meta nfproto . meta l4proto { ipv4 . tcp, ipv6 . udp, ipv6 . icmpv6 }"
+                if self.family == "inet"
+                else "ct state new",
                 f"meta pkttype {rng.choice(('host', '!= host'))}",
             )
         )

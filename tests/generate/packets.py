@@ -51,8 +51,10 @@ TCP_STATES = {
 ICMP_STATES = {8: CtState.NEW, 13: CtState.NEW, 15: CtState.NEW, 17: CtState.NEW} | dict.fromkeys(
     (0, 3, 5, 9, 11, 12, 14, 42), CtState.INVALID
 )
-ICMPV6_STATES = {128: CtState.NEW, 139: CtState.NEW} | dict.fromkeys((1, 3, 4, 129, 140), CtState.INVALID) | dict.fromkeys(
-    (130, 133, 135, 136), CtState.UNTRACKED
+ICMPV6_STATES = (
+    {128: CtState.NEW, 139: CtState.NEW}
+    | dict.fromkeys((1, 3, 4, 129, 140), CtState.INVALID)
+    | dict.fromkeys((130, 133, 135, 136), CtState.UNTRACKED)
 )
 
 

@@ -1,7 +1,12 @@
-"""Random rules and packets, decided by the kernel and by others: whoever disagrees with the kernel is wrong."""
+"""Random rules and packets, decided by the kernel and by others: whoever disagrees with the kernel is wrong.
+
+PORTGATE_PAIRS says how many pairs of a ruleset and a packet are tried, of which each test has its share; without it each tries fewer.
+PORTGATE_SEED (0) says which. `script/referee` is the full run.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -17,8 +22,15 @@ from tests.packet import Packet
 Decide = Callable[[Ruleset, Sequence[Packet]], Sequence[str]]  # "accept", "drop", "reject" or "depends" for each
 Read = Callable[[str], Ruleset | None]
 
+WHOLE = os.environ.get("PORTGATE_PAIRS")
+SEED = int(os.environ.get("PORTGATE_SEED", "0"))
 MEANING = {Fate.INPUT: "accept", Fate.FORWARD: "accept", Fate.REJECTED: "reject", Fate.DROPPED: "drop"}
-PACKETS_FOR_EACH = 150
+PACKETS_FOR_EACH = 150 if WHOLE is None else 400
+
+
+def pairs(share: float, bounded: int) -> int:
+    """How many a test tries: its share of a full run, or a bounded number."""
+    return bounded if WHOLE is None else round(share * int(WHOLE))
 
 
 @dataclass
@@ -115,14 +127,17 @@ def agree(packet: Packet, kernel: str, other: str) -> bool:
     """Whether they may both be right. (DCCP over IPv4 is never answered, over IPv6 not where iptables translates it, too.)"""
     if other == "depends" or kernel == other:
         return True
-    return (is_unanswerable(packet.proto, packet.tcp_flags) or _is_error(packet)) and (kernel, other) == ("drop", "reject")
+    return (is_unanswerable(packet.proto, packet.tcp_flags) or _is_error(packet)) and (kernel, other) == (
+        "drop",
+        "reject",
+    )
 
 
 def _is_error(packet: Packet) -> bool:
     """ICMP that tells of an error, or of a type that the kernel does not know, is never answered by ICMP."""
     kind = packet.icmp_type or 0
     if packet.proto == ICMP:
-        return kind in (3, 4, 5, 11, 12) or kind > 18
+        return kind in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12) or kind > 18
     return packet.proto == ICMPV6 and kind < 128
 
 

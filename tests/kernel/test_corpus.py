@@ -1,7 +1,6 @@
 """Rulesets of real hosts and tools, loaded into the kernel: every packet fares as the engine says.
 
-PORTGATE_PAIRS (20,000) and PORTGATE_SEED (0) say how many pairs of a ruleset and a packet are tried, and which: a tenth of that
-number by iptables-nft, iptables-legacy and nft together. What does not load here is counted and left out.
+By iptables-nft, iptables-legacy and nft in turn. What does not load here is counted and left out.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,8 +16,9 @@ import pytest
 from portgate.core.diagnostics import PortgateError
 from portgate.sandbox import Oracle, Sandbox
 from tests.iptables.test_corpus import listings
-from tests.kernel.differential import Kernel, Tally, conntrack_states
-from tests.kernel.test_differential import PAIRS, SEED, engine
+from tests.kernel import command
+from tests.kernel.differential import SEED, Kernel, Tally, conntrack_states, pairs
+from tests.kernel.test_differential import engine
 from tests.kernel.test_iptables import Host
 from tests.nftables import corpus
 
@@ -52,17 +53,19 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def test_the_kernel_agrees_about_rulesets_of_real_hosts(
-    sandbox: Sandbox, oracle: Oracle, capsys: pytest.CaptureFixture[str]
+    sandbox: Sandbox, oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host = Host(sandbox, oracle)
+    wanted = pairs(0.1, 2000)
+    deciders = {"engine": engine, "trace": command.trace(host.readings, tmp_path)}
     kernel = Kernel(oracle, host.read, conntrack_states(oracle), host.put)
     total, count = Tally(), Counter[str]()
     for number, (name, text) in enumerate(texts()):
-        if total.compared >= PAIRS // 10:
+        if total.compared >= wanted:
             break
         count["tried"] += 1
         try:
-            tally = kernel.compare([text], {"engine": engine}, 1, SEED + number)
+            tally = kernel.compare([text], deciders, 1, SEED + number)
         except PortgateError:
             count["do not load"] += 1
             continue
@@ -72,5 +75,5 @@ def test_the_kernel_agrees_about_rulesets_of_real_hosts(
     host.empty()
     with capsys.disabled():
         print(f"\nreal rulesets: {total}; {dict(count)}")
-    assert total.compared >= PAIRS // 20
+    assert total.compared >= wanted
     assert total.depends["engine"] < total.compared / 4

@@ -1,13 +1,10 @@
-"""Every packet that the kernel was asked about fares as the engine says, without one exception.
-
-PORTGATE_PAIRS (20,000 each) and PORTGATE_SEED (0) say how many pairs of a ruleset and a packet are tried, and which.
-"""
+"""Every packet that the kernel was asked about fares as the engine says, without one exception."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,26 +12,22 @@ import pytest
 from portgate import language
 from portgate.backends import get
 from portgate.core import compile as compiler
-from portgate.core import packets as core_packets
 from portgate.core import trace
 from portgate.core.addresses import Host
-from portgate.core.capture import Reading
 from portgate.core.net import Family
 from portgate.core.policy import Policy
 from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
-from portgate.sandbox.oracle import TABLE
 from tests import policy_oracle
 from tests.generate import nft, policies
 from tests.generate.world import HOST, own_addresses
-from tests.kernel.differential import Kernel, conntrack_states, texts
+from tests.kernel import command
+from tests.kernel.differential import PACKETS_FOR_EACH, SEED, Kernel, conntrack_states, pairs, texts
 from tests.packet import Packet
 from tests.simulator import verdicts
 
 pytestmark = pytest.mark.kernel
 
-PAIRS = int(os.environ.get("PORTGATE_PAIRS", "20000"))
-SEED = int(os.environ.get("PORTGATE_SEED", "0"))
 TODAY = date(2026, 1, 1)
 OWN = frozenset(address for family in Family for address in own_addresses(family))
 
@@ -45,34 +38,28 @@ def simulator(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
 
 
 def engine(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
-    decisions = trace.decide(ruleset, [_for_engine(packet) for packet in packets], Host(HOST))
+    decisions = trace.decide(ruleset, [command.as_asked(packet) for packet in packets], Host(HOST))
     return [decision.answer.fate.value for decision in decisions]
-
-
-def _for_engine(packet: Packet) -> core_packets.Packet:
-    return core_packets.Packet(
-        Family(packet.family), packet.proto, packet.iif, packet.src, packet.dst, packet.sport, packet.dport,
-        packet.icmp_type, packet.icmp_code, packet.tcp_flags, packet.ct_state, packet.oif or "",
-    )  # fmt: skip
 
 
 DECIDERS = {"simulator": simulator, "engine": engine}
 
 
+@pytest.mark.parametrize(("kind", "wanted"), [("nft-json", pairs(0.2, 10000)), ("nft", pairs(0.2, 5000))])
 def test_the_kernel_agrees_about_random_rulesets_of_other_people(
-    sandbox: Sandbox, oracle: Oracle, capsys: pytest.CaptureFixture[str]
+    kind: str, wanted: int, sandbox: Sandbox, oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def read(_: str) -> Ruleset:
-        listing = sandbox.run(["nft", "-j", "list", "ruleset"]).stdout
-        observed = get("nftables").parse((Reading("nft-json", listing, "the sandbox"),))
-        return Ruleset(tuple(one for one in observed.containers if TABLE not in one.name))
+        return get("nftables").parse((command.listed(sandbox, kind),))
 
     kernel = Kernel(oracle, read, conntrack_states(oracle))
-    tally = kernel.compare(texts(nft.ruleset, SEED), DECIDERS, PAIRS, SEED)
+    deciders = {**DECIDERS, "trace": command.trace(lambda: [command.listed(sandbox, kind)], tmp_path)}
+    seed = SEED + (0 if kind == "nft-json" else 500_000)
+    tally = kernel.compare(texts(nft.ruleset, seed), deciders, wanted, seed)
     with capsys.disabled():
-        print(f"\nforeign rulesets: {tally}")
-    assert tally.compared >= PAIRS
-    assert max(tally.depends.values()) < PAIRS / 2
+        print(f"\nnft, read as {kind}: {tally}")
+    assert tally.compared >= wanted
+    assert max(tally.depends.values()) < wanted / 2
 
 
 def test_a_decider_that_is_wrong_about_one_port_is_caught(oracle: Oracle) -> None:
@@ -85,7 +72,7 @@ def test_a_decider_that_is_wrong_about_one_port_is_caught(oracle: Oracle) -> Non
     text = get("nftables").emit(ruleset).text
     kernel = Kernel(oracle, {text: ruleset}.get, {})
     with pytest.raises(AssertionError, match=r"> 80 .*the kernel says accept, the forgetful drop"):
-        kernel.compare(iter([text]), {"forgetful": forgetful}, PAIRS, SEED)
+        kernel.compare(iter([text]), {"forgetful": forgetful}, PACKETS_FOR_EACH, SEED)
 
 
 def test_the_kernel_agrees_about_random_policies(oracle: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,10 +94,11 @@ def test_the_kernel_agrees_about_random_policies(oracle: Oracle, capsys: pytest.
         ]
 
     kernel = Kernel(oracle, compiled.get, conntrack_states(oracle))
-    tally = kernel.compare(texts(native, SEED), {**DECIDERS, "policy": policy}, PAIRS, SEED)
+    wanted = pairs(0.15, 15000)
+    tally = kernel.compare(texts(native, SEED), {**DECIDERS, "policy": policy}, wanted, SEED)
     with capsys.disabled():
         print(f"\npolicies: {tally}")
-    assert tally.compared >= PAIRS
+    assert tally.compared >= wanted
     assert tally.depends["simulator"] == tally.depends["engine"] == 0
 
 

@@ -1,13 +1,10 @@
-"""Rules of iptables, of both stores and beside native nft tables: every packet fares as the engine says.
-
-PORTGATE_PAIRS (20,000) and PORTGATE_SEED (0) say how many pairs of a ruleset and a packet are tried, and which: a quarter of
-that number for iptables alone, a tenth beside native tables, because so many chains take the engine longer.
-"""
+"""Rules of iptables, of both stores and beside native nft tables: every packet fares as the engine says."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,16 +14,15 @@ from portgate.core.capture import Reading
 from portgate.core.joining import joined
 from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
-from portgate.sandbox.oracle import TABLE
 from tests.generate import iptables, nft
-from tests.kernel.differential import Kernel, conntrack_states, texts
-from tests.kernel.test_differential import DECIDERS, PAIRS, SEED
+from tests.kernel import command
+from tests.kernel.differential import SEED, Kernel, conntrack_states, pairs, texts
+from tests.kernel.test_differential import DECIDERS
 
 pytestmark = pytest.mark.kernel
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
 _PART = re.compile(r"^##> (\S+)\n", re.MULTILINE)
-_SAME_PLACE = re.compile(r"priority (0|50|-150|-300|-100|100)\b")
 
 
 class Host:
@@ -55,7 +51,12 @@ class Host:
             self.sandbox.run(["ipset", "-exist", "restore"] if program == "ipset" else [program], part)
 
     def read(self, _: str) -> Ruleset:
-        readings = [
+        listing, *others = self.readings()
+        return joined((get("nftables").parse((listing,)), reader("iptables").parse(tuple(others))))
+
+    def readings(self) -> list[Reading]:
+        """As a capture has them, that of nft first."""
+        saved = [
             Reading(
                 f"{program}-legacy-save" if store == "legacy" else f"{program}-save",
                 self._said(f"{program}-{store}-save"),
@@ -64,10 +65,8 @@ class Host:
             for program in ("iptables", "ip6tables")
             for store in ("legacy", "nft")
         ]
-        readings.append(Reading("ipset", self._said("ipset", "save"), "ipset save"))
-        listing = Reading("nft-json", self._said("nft", "-j", "list", "ruleset"), "nft -j list ruleset")
-        observed = joined((get("nftables").parse((listing,)), reader("iptables").parse(tuple(readings))))
-        return Ruleset(tuple(one for one in observed.containers if TABLE not in one.name))
+        sets = Reading("ipset", self._said("ipset", "save"), "ipset save")
+        return [command.listed(self.sandbox, "nft-json"), *saved, sets]
 
     def _said(self, *argv: str) -> str:
         return self.sandbox.run(argv).stdout
@@ -95,20 +94,18 @@ def alone(rng: Random) -> str:
 
 
 def beside_nft(rng: Random) -> str:
-    native = nft.ruleset(rng)
-    while _SAME_PLACE.search(native):
-        native = nft.ruleset(rng)
-    return f"##> nft\n{native}{alone(rng)}"
+    return f"##> nft\n{nft.ruleset(rng)}{alone(rng)}"
 
 
-@pytest.mark.parametrize(("make", "pairs"), [(alone, PAIRS // 4), (beside_nft, PAIRS // 10)])
+@pytest.mark.parametrize(("make", "wanted"), [(alone, pairs(0.2, 4000)), (beside_nft, pairs(0.1, 1500))])
 def test_the_kernel_agrees_about_random_rules_of_iptables(
-    make: Callable[[Random], str], pairs: int, host: Host, capsys: pytest.CaptureFixture[str]
+    make: Callable[[Random], str], wanted: int, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.empty()
     kernel = Kernel(host.oracle, host.read, conntrack_states(host.oracle), host.put)
-    tally = kernel.compare(texts(make, SEED), DECIDERS, pairs, SEED)
+    deciders = {**DECIDERS, "trace": command.trace(host.readings, tmp_path)}
+    tally = kernel.compare(texts(make, SEED), deciders, wanted, SEED)
     with capsys.disabled():
         print(f"\niptables, {make.__name__}: {tally}")
-    assert tally.compared >= pairs
-    assert max(tally.depends.values()) < pairs / 2
+    assert tally.compared >= wanted
+    assert max(tally.depends.values()) < wanted / 2

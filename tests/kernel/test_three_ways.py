@@ -1,11 +1,7 @@
-"""One policy, three firewalls: nftables and both stores of iptables treat the same packets alike.
-
-PORTGATE_PAIRS (2,000 here) says how many pairs of a policy and a packet are tried, PORTGATE_SEED (0) which.
-"""
+"""One policy, three firewalls: nftables and both stores of iptables treat the same packets alike."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +18,13 @@ from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
 from tests.generate.packets import Packets, probe
 from tests.generate.policies import policy as written
-from tests.kernel.differential import MEANING, PACKETS_FOR_EACH, agree, conntrack_states
-from tests.kernel.test_differential import SEED
+from tests.kernel.differential import MEANING, PACKETS_FOR_EACH, SEED, agree, conntrack_states, pairs
 from tests.packet import Packet
 from tests.written import TODAY, loaded
 
 pytestmark = pytest.mark.kernel
 
-PAIRS = int(os.environ.get("PORTGATE_PAIRS", "2000"))
+PAIRS = pairs(0.05, 2000)
 STORES = ("nft", "legacy")
 NOTHING = Ruleset()
 
