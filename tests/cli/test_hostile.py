@@ -146,3 +146,28 @@ def test_a_listener_and_a_table_with_hostile_names_on_a_live_host(tmp_path: Path
             assert harmless(Done(0, done.stdout, done.stderr)), ascii(done.stdout + done.stderr)
             seen += done.stdout
         assert r"x\x1b[2J" in seen
+
+
+def limited(tmp_path: Path, rules: int) -> Path:
+    """A host on which each packet meets so many rate limits."""
+    lines = "-A INPUT -m limit --limit 5/min -j DROP\n" * rules
+    readings = [
+        {"kind": "iptables-save", "source": "a", "text": f"*filter\n:INPUT ACCEPT [0:0]\n{lines}COMMIT\n"},
+        {"kind": "interfaces", "source": "b", "text": "eth0:192.0.2.1/24"},
+        {"kind": "ss", "source": "c", "text": "tcp LISTEN 0 5 0.0.0.0:443 0.0.0.0:*\n"},
+    ]
+    path = tmp_path / "limited.json"
+    path.write_text(json.dumps({"schema": 1, "readings": readings, "notes": []}))
+    return path
+
+
+def test_a_thousand_doubts_behind_each_other_are_followed(portgate: Portgate, tmp_path: Path) -> None:
+    done = portgate("audit", "--host", limited(tmp_path, 1200))
+    assert done.code in (0, 1), done.err
+    assert "rate limit" in done.out
+
+
+def test_more_doubts_than_can_be_followed_are_told_as_such(portgate: Portgate, tmp_path: Path) -> None:
+    done = portgate("audit", "--host", limited(tmp_path, 6000))
+    assert done.code == 3
+    assert "PG426" in done.err and "PG901" not in done.err

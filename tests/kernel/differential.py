@@ -21,6 +21,8 @@ from tests.packet import Packet
 
 Decide = Callable[[Ruleset, Sequence[Packet]], Sequence[str]]  # "accept", "drop", "reject" or "depends" for each
 Read = Callable[[str], Ruleset | None]
+Tell = Callable[[str, object], None]
+"""What pytest's `record_property` is."""
 
 WHOLE = os.environ.get("PORTGATE_PAIRS")
 SEED = int(os.environ.get("PORTGATE_SEED", "0"))

@@ -17,7 +17,7 @@ from portgate.core.diagnostics import PortgateError
 from portgate.sandbox import Oracle, Sandbox
 from tests.iptables.test_corpus import listings
 from tests.kernel import command
-from tests.kernel.differential import SEED, Kernel, Tally, conntrack_states, pairs
+from tests.kernel.differential import SEED, Kernel, Tally, Tell, conntrack_states, pairs
 from tests.kernel.test_differential import engine
 from tests.kernel.test_iptables import Host
 from tests.nftables import corpus
@@ -53,7 +53,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def test_the_kernel_agrees_about_rulesets_of_real_hosts(
-    sandbox: Sandbox, oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sandbox: Sandbox, oracle: Oracle, tmp_path: Path, record_property: Tell
 ) -> None:
     host = Host(sandbox, oracle)
     wanted = pairs(0.1, 2000)
@@ -73,7 +73,6 @@ def test_the_kernel_agrees_about_rulesets_of_real_hosts(
             raise AssertionError(f"{name}: {error}") from error
         total.add(tally)
     host.empty()
-    with capsys.disabled():
-        print(f"\nreal rulesets: {total}; {dict(count)}")
+    record_property("told", f"real rulesets: {total}; {dict(count)}")
     assert total.compared >= wanted
     assert total.depends["engine"] < total.compared / 4

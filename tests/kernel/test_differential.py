@@ -22,7 +22,7 @@ from tests import policy_oracle
 from tests.generate import nft, policies
 from tests.generate.world import HOST, own_addresses
 from tests.kernel import command
-from tests.kernel.differential import PACKETS_FOR_EACH, SEED, Kernel, conntrack_states, pairs, texts
+from tests.kernel.differential import PACKETS_FOR_EACH, SEED, Kernel, Tell, conntrack_states, pairs, texts
 from tests.packet import Packet
 from tests.simulator import verdicts
 
@@ -47,7 +47,7 @@ DECIDERS = {"simulator": simulator, "engine": engine}
 
 @pytest.mark.parametrize(("kind", "wanted"), [("nft-json", pairs(0.2, 10000)), ("nft", pairs(0.2, 5000))])
 def test_the_kernel_agrees_about_random_rulesets_of_other_people(
-    kind: str, wanted: int, sandbox: Sandbox, oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, wanted: int, sandbox: Sandbox, oracle: Oracle, tmp_path: Path, record_property: Tell
 ) -> None:
     def read(_: str) -> Ruleset:
         return get("nftables").parse((command.listed(sandbox, kind),))
@@ -56,8 +56,7 @@ def test_the_kernel_agrees_about_random_rulesets_of_other_people(
     deciders = {**DECIDERS, "trace": command.trace(lambda: [command.listed(sandbox, kind)], tmp_path)}
     seed = SEED + (0 if kind == "nft-json" else 500_000)
     tally = kernel.compare(texts(nft.ruleset, seed), deciders, wanted, seed)
-    with capsys.disabled():
-        print(f"\nnft, read as {kind}: {tally}")
+    record_property("told", f"nft, read as {kind}: {tally}")
     assert tally.compared >= wanted
     assert max(tally.depends.values()) < wanted / 2
 
@@ -75,7 +74,7 @@ def test_a_decider_that_is_wrong_about_one_port_is_caught(oracle: Oracle) -> Non
         kernel.compare(iter([text]), {"forgetful": forgetful}, PACKETS_FOR_EACH, SEED)
 
 
-def test_the_kernel_agrees_about_random_policies(oracle: Oracle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_kernel_agrees_about_random_policies(oracle: Oracle, record_property: Tell) -> None:
     compiled: dict[str, Ruleset] = {}
     meant: dict[Ruleset, Policy] = {}
 
@@ -96,8 +95,7 @@ def test_the_kernel_agrees_about_random_policies(oracle: Oracle, capsys: pytest.
     kernel = Kernel(oracle, compiled.get, conntrack_states(oracle))
     wanted = pairs(0.15, 15000)
     tally = kernel.compare(texts(native, SEED), {**DECIDERS, "policy": policy}, wanted, SEED)
-    with capsys.disabled():
-        print(f"\npolicies: {tally}")
+    record_property("told", f"policies: {tally}")
     assert tally.compared >= wanted
     assert tally.depends["simulator"] == tally.depends["engine"] == 0
 

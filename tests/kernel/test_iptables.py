@@ -16,7 +16,7 @@ from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
 from tests.generate import iptables, nft
 from tests.kernel import command
-from tests.kernel.differential import SEED, Kernel, conntrack_states, pairs, texts
+from tests.kernel.differential import SEED, Kernel, Tell, conntrack_states, pairs, texts
 from tests.kernel.test_differential import DECIDERS
 
 pytestmark = pytest.mark.kernel
@@ -99,13 +99,12 @@ def beside_nft(rng: Random) -> str:
 
 @pytest.mark.parametrize(("make", "wanted"), [(alone, pairs(0.2, 4000)), (beside_nft, pairs(0.1, 1500))])
 def test_the_kernel_agrees_about_random_rules_of_iptables(
-    make: Callable[[Random], str], wanted: int, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make: Callable[[Random], str], wanted: int, host: Host, tmp_path: Path, record_property: Tell
 ) -> None:
     host.empty()
     kernel = Kernel(host.oracle, host.read, conntrack_states(host.oracle), host.put)
     deciders = {**DECIDERS, "trace": command.trace(host.readings, tmp_path)}
     tally = kernel.compare(texts(make, SEED), deciders, wanted, SEED)
-    with capsys.disabled():
-        print(f"\niptables, {make.__name__}: {tally}")
+    record_property("told", f"iptables, {make.__name__}: {tally}")
     assert tally.compared >= wanted
     assert max(tally.depends.values()) < wanted / 2

@@ -18,7 +18,7 @@ from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
 from tests.generate.packets import Packets, probe
 from tests.generate.policies import policy as written
-from tests.kernel.differential import MEANING, PACKETS_FOR_EACH, SEED, agree, conntrack_states, pairs
+from tests.kernel.differential import MEANING, PACKETS_FOR_EACH, SEED, Tell, agree, conntrack_states, pairs
 from tests.packet import Packet
 from tests.written import TODAY, loaded
 
@@ -43,7 +43,7 @@ def judged(oracle: Oracle, packets: list[Packet]) -> list[str]:
 
 
 def test_the_same_packets_fare_alike_behind_every_firewall(
-    sandbox: Sandbox, oracle: Oracle, capsys: pytest.CaptureFixture[str]
+    sandbox: Sandbox, oracle: Oracle, record_property: Tell
 ) -> None:
     states = conntrack_states(oracle)
     tried, verdicts = 0, dict.fromkeys(("accept", "drop", "reject"), 0)
@@ -64,8 +64,7 @@ def test_the_same_packets_fare_alike_behind_every_firewall(
         tried += len(packets)
         for verdict in expected:
             verdicts[verdict] += 1
-    with capsys.disabled():
-        print(f"\nthree ways: {tried} pairs; {verdicts}")
+    record_property("told", f"three ways: {tried} pairs; {verdicts}")
     assert min(verdicts.values()) > 0
 
 

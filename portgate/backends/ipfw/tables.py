@@ -31,7 +31,7 @@ class Tables:
     def sets(self, inner: str) -> Sets:
         """Of `NAME`, or of the entries with a value for `NAME,VALUE`."""
         if inner not in self.made:
-            name, _, value = inner.partition(",")
+            name, _, value = (inner, "", "") if inner in self.tables else inner.partition(",")
             self.made[inner] = tuple(_sets(inner, self.tables[name], value or None))
         return self.made[inner]
 
