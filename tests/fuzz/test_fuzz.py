@@ -60,7 +60,10 @@ def test_a_crash_is_found_and_made_smaller() -> None:
     target = Target("ss", read)
     failure = failure_of(target, "some words\nabout iptables and others\n")
     assert failure == "ZeroDivisionError, outside of portgate"
-    assert shrunk("some words\nabout iptables and others\n", lambda text: failure_of(target, text) == failure) == "iptables"
+    assert (
+        shrunk("some words\nabout iptables and others\n", lambda text: failure_of(target, text) == failure)
+        == "iptables"
+    )
 
 
 def test_what_takes_long_is_found() -> None:

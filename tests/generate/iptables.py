@@ -14,6 +14,7 @@ from random import Random
 from portgate.core.net import Family, format_address, prefixes
 from tests.generate.world import CUTS, PORTS, own_addresses, peers
 
+# What happens behind the routing decision to packets that leave comes after the referee, so nothing may be dropped there.
 HOOKS = {
     "raw": ("PREROUTING",),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING"),
@@ -154,7 +155,8 @@ class _Table:
         users = [f"user-{number}" for number in range(rng.randint(0, 3))]
         lines = [f"*{self.name}"]
         for hook in HOOKS[self.name]:
-            policy = "DROP" if self.name != "nat" and rng.random() < 0.2 else "ACCEPT"
+            drops = hook != "POSTROUTING" and self.name != "nat" and rng.random() < 0.2
+            policy = "DROP" if drops else "ACCEPT"
             lines.append(f":{hook} {policy} [0:0]")
         lines += [f":{name} - [0:0]" for name in users]
         for number, name in enumerate((*users, *HOOKS[self.name])):

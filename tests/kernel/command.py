@@ -56,7 +56,8 @@ def trace(
         interfaces = Reading("interfaces", format_interfaces(HOST), "the sandbox")
         host.write_text(to_json(Capture((*readings(), interfaces))), encoding="utf-8")
         file.write_text("".join(f"{json.dumps(as_asked(one).fields())}\n" for one in packets), encoding="utf-8")
-        argv = [sys.executable, "-m", "portgate", "trace", "--packets", file, "--host", host, "--format", "json"]
+        words = ["trace", "--packets", str(file), "--host", str(host), "--format", "json"]
+        argv = [sys.executable, "-m", "portgate", *words]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
