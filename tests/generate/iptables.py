@@ -56,7 +56,7 @@ REJECTIONS = {
 DOUBTS = (
     "-m limit --limit 5/min", "-m statistic --mode random --probability 0.5", "-m recent --name x --rcheck --rsource", "-m length --length 0:10",
     "-m connlimit --connlimit-above 3 --connlimit-mask 32 --connlimit-saddr", "-m hashlimit --hashlimit-upto 5/min --hashlimit-mode srcip --hashlimit-name a",
-    "-m pkttype --pkt-type broadcast", "-m mac --mac-source 02:00:00:00:00:01", "-m string --string abc --algo bm",
+    "-m pkttype --pkt-type broadcast", "-m string --string abc --algo bm",
     "-m time --timestart 01:00 --timestop 02:00", "-m conntrack --ctstatus CONFIRMED", "-m conntrack --ctdir ORIGINAL", "-m helper --helper ftp",
     "-m dscp --dscp 0x00",
 )  # fmt: skip
