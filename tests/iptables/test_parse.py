@@ -106,6 +106,12 @@ def test_a_match_that_is_decidable_is_exact(text: str, match: Match) -> None:
     assert rule(f"{text} -j ACCEPT") == Rule(match, Accept())
 
 
+def test_a_type_that_routes_give_is_no_type_of_an_address_of_this_host() -> None:
+    found = rule("-m addrtype --dst-type ANYCAST -j DROP").match
+    assert isinstance(found, All)
+    assert found.matches == (Test(Field.DST_TYPE, ((0, 0),)), Opaque("--dst-type ANYCAST", "type of the route"))
+
+
 def test_unicast_of_ipv6_is_all_that_is_not_multicast() -> None:
     one = rule("-m addrtype --dst-type UNICAST -j DROP", "ip6tables-save")
     assert one.match == Test(Field.DST_TYPE, ((0, 1), (4, 4)))
@@ -162,6 +168,8 @@ def test_what_counts_is_another_doubt_in_every_rule() -> None:
         ("-j MASQUERADE", Snat("MASQUERADE")), ("-j REDIRECT --to-ports 8080", Dnat(None, None, (8080, 8080))),
         ("-j DNAT --to-destination 192.0.2.1:80-90", Dnat(Family.IPV4, parse_prefix("192.0.2.1")[1], (80, 90))),
         ("-j DNAT --to-destination 192.0.2.1-192.0.2.2", Dnat(Family.IPV4, parse_prefix("192.0.2.1-192.0.2.2")[1], None)),
+        ("-j DNAT --to 192.0.2.1", Dnat(Family.IPV4, parse_prefix("192.0.2.1")[1], None)),
+        ("-j REDIRECT --to 8080", Dnat(None, None, (8080, 8080))),
         ("-j DNAT --to-destination :80", Unknown("DNAT --to-destination :80")),
         ("-j TPROXY --on-port 1", Unknown("TPROXY --on-port 1")), ("-j nowhere", Unknown("nowhere")),
     ],
@@ -266,9 +274,28 @@ def test_counters_before_a_rule_are_no_part_of_it() -> None:
 
 
 def test_a_line_that_is_not_understood_may_hold_any_rule() -> None:
-    _, unread = read("*filter\n:INPUT ACCEPT [0:0]\n-R INPUT 1 -j DROP\nCOMMIT\n")
+    table, unread = read("*filter\n:INPUT DROP [0:0]\n-R INPUT 1 -j ACCEPT\nCOMMIT\n")
     assert {chain.base.hook for chain in unread.chains if chain.base} == set(Hook) - {Hook.INGRESS}
-    assert all(isinstance(one.verdict, Unknown) for chain in unread.chains for one in chain.rules)
+    assert all(isinstance(chain.rules[0].verdict, Unknown) for chain in unread.chains)
+    assert isinstance(table.chains[0].rules[0].verdict, Unknown)
+
+
+def test_the_family_of_a_rule_may_stand_before_its_command() -> None:
+    (table,) = read("*filter\n-4 -A INPUT -s 10.0.0.0/8 -j ACCEPT\n--ipv6 -A INPUT -s 2001:db8::/32 -j ACCEPT\nCOMMIT\n")
+    assert [one.match for one in table.chains[0].rules] == [network("10.0.0.0/8")]
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("-p tcp -m tcp -j ACCEPT --dport 22", "-p tcp -m tcp --dport 22 -j ACCEPT"),
+        ("-m state -j ACCEPT --state NEW", "-m state --state NEW -j ACCEPT"),
+        ("-p tcp -m state -m multiport --state NEW --dports 80,443 -j DROP", "-p tcp -m state --state NEW -m multiport --dports 80,443 -j DROP"),
+        ("-m mark -j MARK --mark 1 --set-mark 2", "-m mark --mark 1 -j MARK --set-mark 2"),
+    ],
+)  # fmt: skip
+def test_an_option_belongs_to_whoever_knows_it_wherever_it_stands(text: str, same: str) -> None:
+    assert rule(text) == rule(same)
 
 
 def test_a_text_without_one_line_of_iptables_is_refused() -> None:

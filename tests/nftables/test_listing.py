@@ -269,6 +269,7 @@ def test_an_include_may_hold_any_rule() -> None:
     unread = found.containers[-1]
     assert unread.name == "unread"
     assert unread.chains[0].rules[0].verdict == Unknown('include "/etc/nftables.d/*.nft"')
+    assert found.containers[0].chains[0].rules[0].verdict == Unknown('include "/etc/nftables.d/*.nft"')
 
 
 def test_a_line_that_is_no_command_is_not_ignored() -> None:

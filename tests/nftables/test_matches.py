@@ -136,6 +136,23 @@ def test_an_interface_by_number_is_opaque() -> None:
     assert the_opaque("iif 3").reason == "interface by number"
 
 
+def test_the_first_interface_is_the_loopback() -> None:
+    assert match("iif 1") == match('iif "lo"')
+
+
+@pytest.mark.parametrize("text", ["ip frag-off & 0x1fff != 0", "ip frag-off & 0x2000 == 0x2000", "exthdr frag exists"])
+def test_no_packet_is_a_fragment(text: str) -> None:
+    assert Any(()) in parts(text)
+
+
+def test_a_packet_that_is_no_fragment_has_no_offset() -> None:
+    assert match("ip frag-off & 0x1fff == 0") == IPV4
+
+
+def test_that_fragments_are_forbidden_may_be_said_of_a_packet() -> None:
+    assert the_opaque("ip frag-off & 0x4000 != 0").reason == "ip frag-off"
+
+
 def test_an_interface_whose_name_holds_a_star_is_opaque() -> None:
     assert isinstance(match(r'iifname "e\*"'), Opaque)
 
@@ -274,7 +291,7 @@ def test_icmp_types_by_name_and_number() -> None:
         ('osf name "Linux"', "operating system fingerprint"),
         ("socket transparent 1", "a local socket"),
         ("meta ipsec exists", "IPsec state"),
-        ("exthdr frag exists", "IPv6 extension header"),
+        ("exthdr hbh exists", "IPv6 extension header"),
         ("ct direction original", "connection data"),
     ],
 )

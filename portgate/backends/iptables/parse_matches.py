@@ -392,6 +392,7 @@ def _hashlimit(section: Section, scope: Scope) -> Match:
 
 _TYPES = {"UNICAST": (AddressType.UNICAST,), "LOCAL": (AddressType.LOCAL,), "BROADCAST": (AddressType.BROADCAST,),
           "MULTICAST": (AddressType.MULTICAST,)}  # fmt: skip
+_UNICAST = ((AddressType.UNICAST.value, AddressType.UNICAST.value),)  # what routes make ANYCAST, BLACKHOLE or PROHIBIT
 _TYPES6 = {**_TYPES, "UNICAST": (AddressType.UNICAST, AddressType.LOCAL, AddressType.OTHER)}
 
 
@@ -403,7 +404,10 @@ def _addrtype(section: Section, scope: Scope) -> Match:
 
 def _of_type(field: Field) -> Callable[[Option, Scope], Match]:
     def read(option: Option, scope: Scope) -> Match:
-        tests = [Test(field, _type_values(name, scope.family)) for name in option.value.upper().split(",")]
+        names = option.value.upper().split(",")
+        if scope.family is Family.IPV4 and not option.negated and not any(name in _TYPES for name in names):
+            return All((Test(field, _UNICAST), _opaque(option.text(), "type of the route", scope)))
+        tests = [Test(field, _type_values(name, scope.family)) for name in names]
         if len(tests) == 1:
             return tests[0]
         if scope.family is Family.IPV6:

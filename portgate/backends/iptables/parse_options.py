@@ -2,7 +2,8 @@
 
 Facts
     `iptables-restore` knows double quotes, and backslashes inside of them; a single quote is a letter (iptables 1.8.9,
-    xshared.c). An option belongs to the `-m` or `-j` before it; those of the protocol also stand after another `-m`.
+    xshared.c). An option belongs to the match, the target or the protocol that knows it, wherever it stands after that:
+    `-m state -j ACCEPT --state NEW`. No target has an option that the protocols have.
 """
 
 from __future__ import annotations
@@ -26,12 +27,24 @@ _GENERAL = {
     "-4": "-4", "--ipv4": "-4", "-6": "-6", "--ipv6": "-6", "-t": "-t", "--table": "-t", "-w": "-w", "--wait": "-w",
 }  # fmt: skip
 _STARTS = {"-m": "-m", "--match": "-m", "-j": "-j", "--jump": "-j", "-g": "-g", "--goto": "-g"}
-# Options of the protocol (`-p`), wherever they stand.
+# Options of the protocol (`-p`).
 TRANSPORT = {
     "--sport": "--sport", "--source-port": "--sport", "--dport": "--dport", "--destination-port": "--dport",
     "--tcp-flags": "--tcp-flags", "--syn": "--syn", "--tcp-option": "--tcp-option", "--icmp-type": "--icmp-type",
     "--icmpv6-type": "--icmp-type", "--chunk-types": "--chunk-types", "--dccp-types": "--dccp-types",
     "--dccp-option": "--dccp-option",
+}  # fmt: skip
+# Options of matches without which these would hold for every packet: (option, the matches that know it).
+_OF_MATCHES = {
+    **dict.fromkeys(("--state", "--ctstate"), ("state", "conntrack")),
+    **dict.fromkeys(("--ctproto", "--ctorigsrc", "--ctorigdst", "--ctorigsrcport", "--ctorigdstport", "--ctreplsrc",
+                     "--ctrepldst", "--ctreplsrcport", "--ctrepldstport", "--ctstatus", "--ctexpire", "--ctdir"), ("conntrack",)),
+    **dict.fromkeys(("--sports", "--source-ports", "--dports", "--destination-ports", "--ports"), ("multiport", "mport")),
+    **dict.fromkeys(("--src-range", "--dst-range"), ("iprange",)),
+    **dict.fromkeys(("--src-type", "--dst-type", "--limit-iface-in", "--limit-iface-out"), ("addrtype",)),
+    "--mark": ("mark", "connmark"),
+    "--match-set": ("set",),
+    "--comment": ("comment",),
 }  # fmt: skip
 _TEXTS = frozenset(
     {
@@ -103,11 +116,19 @@ def sections(line: Sequence[str]) -> list[Section]:
             found.append(current)
         elif option.name in _GENERAL:
             general.options.append(option._replace(name=_GENERAL[option.name]))
-        elif option.name in TRANSPORT and current.kind != "-j":
+        elif option.name in TRANSPORT:
             transport.options.append(option._replace(name=TRANSPORT[option.name]))
         else:
-            current.options.append(option)
+            _owner(option.name, current, found).options.append(option)
     return found
+
+
+def _owner(option: str, current: Section, found: Sequence[Section]) -> Section:
+    """The section that an option belongs to: the one in which it stands, unless a match before that knows it and this does not."""
+    known = _OF_MATCHES.get(option, ())
+    if current.kind == "-m" and current.name in known:
+        return current
+    return next((one for one in reversed(found) if one.kind == "-m" and one.name in known), current)
 
 
 def _options(line: Sequence[str]) -> Iterator[Option]:

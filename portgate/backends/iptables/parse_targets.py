@@ -113,13 +113,18 @@ def _snat(section: Section, family: Family, chain: str) -> Outcome:
 
 
 def _dnat(section: Section, family: Family, chain: str) -> Outcome:
-    targets = [one for one in section.options if one.name == "--to-destination"]
+    targets = [one for one in section.options if _abbreviates(one.name, "--to-destination")]
     if len(targets) != 1:
         raise NotUnderstoodError(section.text())
     addresses, ports = _destination(targets[0].value, family)
     if not addresses:
         raise NotUnderstoodError(section.text())  # the port alone changes
     return Outcome(Dnat(family, address_range(family, addresses), _ports(ports) if ports else None))
+
+
+def _abbreviates(option: str, name: str) -> bool:
+    """Restore programs take the beginning of an option for the option: `--to`."""
+    return option.startswith("--to") and name.startswith(option)
 
 
 def _destination(text: str, family: Family) -> tuple[str, str]:
@@ -141,7 +146,7 @@ def _ports(text: str) -> Interval:
 
 
 def _redirect(section: Section, family: Family, chain: str) -> Outcome:
-    option = section.get("--to-ports", "--to-port")
+    option = next((one for one in section.options if _abbreviates(one.name, "--to-ports")), None)
     return Outcome(Dnat(None, None, _ports(option.value) if option else None))
 
 

@@ -111,10 +111,10 @@ class _Reader:
             self.line += 1
         return self.line
 
-    def unread(self, part: Sequence[str]) -> None:
+    def unread(self, part: Sequence[str], **of: str) -> None:
         if not any("opaque" in one for one in self.found):
             self.first_unread = self.place()
-        self.found.append({"opaque": {"text": native(part)}})
+        self.found.append({"opaque": {"text": native(part), **of}})
 
     # -------------------------------------------------------------- commands
 
@@ -244,7 +244,7 @@ class _Reader:
             part = self.piece()
             if part[0] in _CHAIN_WORDS:
                 if not _chain_entry(part, body):
-                    self.unread(part)
+                    self.unread(part, of="chain")
                 continue
             statements, comment, handle = _rule(part)
             self.found.append({"rule": {

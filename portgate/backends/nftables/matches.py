@@ -5,6 +5,7 @@ Rules of this file
     `guards`, the tests that hold exactly for the packets that have the field.
     What is not understood becomes `Opaque`, behind the same guards. Its key is its text, where the same text has the same
     answer for one packet; else its text and its rule.
+    No packet is a fragment: `ip frag-off & 0x1fff` is 0, and no packet has the header `frag`.
     `th dport` reads two bytes of any transport header: a port of the protocols that have ports, opaque for others.
 """
 
@@ -42,6 +43,8 @@ TRACKED = Test(
 )
 IS_DNATED = Test(Field.DNATED, ((1, 1),))
 NEVER = Any(())
+FRAGMENT_BITS = 0x3FFF
+"""Of `ip frag-off`: more fragments, and the offset. Packets are taken for reassembled, so that these are 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,10 @@ def _doubtful(op: object, left: object, right: object, why: str, scope: Scope) -
 
 def _understood(op: object, left: object, right: object, known: list[Match], scope: Scope) -> list[Match]:
     match left:
+        case {"exthdr": {"name": "frag"}} if right is not False:
+            return [NEVER]
+        case {"&": [{"payload": {"protocol": "ip", "field": "frag-off"}}, int(mask)]} if not mask & ~FRAGMENT_BITS:
+            return [IS_IPV4, _of_number(0, op, right)]
         case {"&": [inner, mask]}:
             return _masked(op, inner, mask, right, scope)
         case {"ct": {"key": "status"}}:
@@ -273,6 +280,13 @@ def _understood(op: object, left: object, right: object, known: list[Match], sco
     if op not in ("==", "!=", "in"):
         raise NotUnderstoodError(reason(left))
     return _equal(left, right, found, op == "!=", known, scope)
+
+
+def _of_number(number: int, op: object, right: object) -> Match:
+    """A test of a field of which the number is known."""
+    if op not in ("==", "!=") or not isinstance(right, int):
+        raise NotUnderstoodError("comparison of an unknown form")
+    return ALWAYS if (number == right) is (op == "==") else NEVER
 
 
 def _negated(match: Match, negative: bool) -> Match:

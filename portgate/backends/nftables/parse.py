@@ -12,7 +12,8 @@ Facts
 Rules of this file
     Of several readings, the first that holds a table counts.
     What stands in a listing but is no table's (a line that could not be read, an `include` that was not followed) may hold
-    any rule: it becomes a container whose base chains have unknown verdicts on every hook.
+    any rule of any chain: each base chain begins with an unknown verdict, and so do base chains of a container of its own on
+    every hook. Where only a base chain's place or default is not known, the others are not touched.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from portgate.core.ruleset import (
     Not,
     Opaque,
     Origin,
+    Reject,
     Rule,
     Ruleset,
     Unknown,
@@ -85,10 +87,11 @@ def _read(reading: Reading) -> Iterator[tuple[Key, Container]]:
             tables, unread = follow(items)
         case _:
             raise _no_ruleset(reading, 'it has no list "nftables"')
+    anything = _anything(unread.others)
     for key, table in tables.items():
-        yield key, _container(table)
-    if unread:
-        yield ("unread", reading.source), _unread(unread)
+        yield key, _beginning_with(anything, _container(table))
+    if any(unread):
+        yield ("unread", reading.source), _unread(_anything([*unread.bases, *unread.others]))
 
 
 def _load(reading: Reading) -> object:
@@ -106,11 +109,28 @@ def _no_ruleset(reading: Reading, why: str) -> PortgateError:
 # ------------------------------------------------------------------ tables -> containers
 
 
-def _unread(texts: list[str]) -> Container:
-    more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
-    rule = Rule(ALWAYS, Unknown(f"{texts[0]}{more}"), origin=Origin(texts[0]))
+def _anything(texts: list[str]) -> tuple[Rule, ...]:
+    """Rules that may decide in any way: what texts that are not understood may stand for."""
+    if not texts:
+        return ()
+    reason = f"{texts[0]} (and {len(texts) - 1} more)" if len(texts) > 1 else texts[0]
+    return (
+        Rule(ALWAYS, Unknown(reason), origin=Origin(texts[0])),
+        Rule(Opaque(f"{reason} rejects", reason), Reject(), origin=Origin(texts[0])),
+    )
+
+
+def _beginning_with(rules: tuple[Rule, ...], container: Container) -> Container:
+    """The container, its base chains with these rules before all others."""
+    if not rules:
+        return container
+    chains = (replace(one, rules=(*rules, *one.rules)) if one.base else one for one in container.chains)
+    return replace(container, chains=tuple(chains))
+
+
+def _unread(rules: tuple[Rule, ...]) -> Container:
     hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
-    return Container("unread", chains=tuple(Chain(f"unread {hook}", (rule,), Base(hook, 0)) for hook in hooks))
+    return Container("unread", chains=tuple(Chain(f"unread {hook}", rules, Base(hook, 0)) for hook in hooks))
 
 
 def _container(table: Table) -> Container:

@@ -8,6 +8,7 @@ Rules of this file
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from portgate.backends.nftables import listing, render, values
 from portgate.backends.nftables.values import NotUnderstoodError
@@ -37,14 +38,29 @@ class Table:
     maps: dict[str, Body] = field(default_factory=dict)
 
 
-def follow(items: list[object]) -> tuple[dict[Key, Table], list[str]]:
+class Unread(NamedTuple):
+    """What could not be followed: where a chain hangs and how it ends (`bases`), and what may be anything else."""
+
+    bases: list[str]
+    others: list[str]
+
+
+def follow(items: list[object]) -> tuple[dict[Key, Table], Unread]:
     """The tables after all commands, and what could not be followed."""
     tables: dict[Key, Table] = {}
-    unread: list[str] = []
+    unread = Unread([], [])
     for item in items:
         if not isinstance(item, dict) or not _obey(item, tables):
-            unread.append(render.statement(item))
+            (unread.bases if _is_of_chain(item) else unread.others).append(render.statement(item))
     return tables, unread
+
+
+def _is_of_chain(item: object) -> bool:
+    """Whether it adds a chain, or says something of one that is no rule."""
+    match item:
+        case {"chain": _} | {"add": {"chain": _}} | {"create": {"chain": _}} | {"opaque": {"of": "chain"}}:
+            return True
+    return False
 
 
 def _obey(item: dict[str, object], tables: dict[Key, Table]) -> bool:

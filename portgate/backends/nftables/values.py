@@ -144,7 +144,9 @@ def ct_states(mask: int) -> Intervals:
 
 
 def _interface_index(value: object) -> Interval:
-    """nft writes the number of an interface that is gone."""
+    """nft writes the number of an interface that is gone. The first of every network namespace is lo (Linux, LOOPBACK_IFINDEX)."""
+    if value in (1, "1"):
+        return _interface("lo")
     if isinstance(value, str) and value.isdigit():
         raise NotUnderstoodError("interface by number")
     return _interface(value)
