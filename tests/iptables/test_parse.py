@@ -281,8 +281,13 @@ def test_a_line_that_is_not_understood_may_hold_any_rule() -> None:
 
 
 def test_the_family_of_a_rule_may_stand_before_its_command() -> None:
-    (table,) = read("*filter\n-4 -A INPUT -s 10.0.0.0/8 -j ACCEPT\n--ipv6 -A INPUT -s 2001:db8::/32 -j ACCEPT\nCOMMIT\n")
+    (table,) = read("*filter\n-4 -A INPUT -s 10.0.0.0/8 -j ACCEPT\n-6 -A INPUT -s 2001:db8::/32 -j ACCEPT\nCOMMIT\n")
     assert [one.match for one in table.chains[0].rules] == [network("10.0.0.0/8")]
+
+
+def test_the_family_of_a_rule_may_stand_anywhere_in_it() -> None:
+    (table,) = read("*filter\n-A INPUT -p tcp -6 -j ACCEPT\n-A INPUT -p tcp -4 -j DROP\nCOMMIT\n")
+    assert [one.verdict for one in table.chains[0].rules] == [Drop()]
 
 
 @pytest.mark.parametrize(

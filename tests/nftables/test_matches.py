@@ -299,6 +299,11 @@ def test_what_no_header_tells_is_opaque_with_a_reason(text: str, reason: str) ->
     assert the_opaque(text).reason == reason
 
 
+def test_a_type_that_routes_give_is_no_type_of_an_address_of_this_host() -> None:
+    unicast = Test(Field.DST_TYPE, ((0, 0),))
+    assert parts("fib daddr type anycast", "ip") == (unicast, the_opaque("fib daddr type anycast", "ip"))
+
+
 def test_the_same_text_has_the_same_answer_in_every_rule() -> None:
     assert match("meta skuid 1000 accept") == match("counter meta skuid 1000 drop")
 

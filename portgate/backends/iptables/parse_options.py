@@ -155,4 +155,4 @@ def _begins_option(line: Sequence[str], at: int) -> bool:
     word = line[at]
     if word == "!":
         return at + 1 < len(line) and line[at + 1].startswith("-")
-    return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
+    return word.startswith("-") and len(word) > 1 and (not word[1].isdigit() or word in ("-4", "-6"))

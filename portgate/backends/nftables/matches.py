@@ -19,6 +19,7 @@ from portgate.core.dataclasses import dataclass
 from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, complement, contains, normalize, subtract
 from portgate.core.ruleset import (
     ALWAYS,
+    AddressType,
     All,
     AnonymousLookup,
     Any,
@@ -250,8 +251,18 @@ def relation(body: Mapping[str, object], known: list[Match], scope: Scope) -> li
         found = _understood(op, left, right, known, scope)
     except NotUnderstoodError as problem:
         why = str(problem)
-        found = [*guards(left), _doubtful(op, left, right, why, scope)]
+        found = [*guards(left), *_of_routes(op, left, right, scope), _doubtful(op, left, right, why, scope)]
     return [one for one in found if one != scope.family_test]
+
+
+def _of_routes(op: object, left: object, right: object, scope: Scope) -> list[Match]:
+    """Whatever routes make of addresses of IPv4, they are none of this host's, nor broadcast or multicast."""
+    if scope.family != "ip" or op != "==" or right not in words.ROUTE_TYPES:
+        return []
+    match left:
+        case {"fib": {"result": "type", "flags": ["saddr" | "daddr" as side] | ("saddr" | "daddr" as side)}}:
+            return [Test(_FIB_TYPES[side].field, ((AddressType.UNICAST.value, AddressType.UNICAST.value),))]
+    return []
 
 
 def _doubtful(op: object, left: object, right: object, why: str, scope: Scope) -> Match:

@@ -50,6 +50,7 @@ CT_STATUS_WORDS = frozenset({"expected", "seen-reply", "assured", "confirmed", "
 ADDRESS_TYPES: dict[str, int] = {
     kind.name.lower(): kind.value for kind in AddressType if kind is not AddressType.OTHER
 }  # fmt: skip
+ROUTE_TYPES = ("anycast", "blackhole", "unreachable", "prohibit")
 FAMILY_NUMBERS: dict[str, int] = {"ipv4": 4, "ipv6": 6}
 # 0 is no family: IP hooks never see ARP.
 ETHERTYPE_FAMILIES: dict[str, int] = {"ip": 4, "ip6": 6, "arp": 0}
