@@ -296,6 +296,8 @@ def test_the_family_of_a_rule_may_stand_anywhere_in_it() -> None:
         ("-p tcp -m tcp -j ACCEPT --dport 22", "-p tcp -m tcp --dport 22 -j ACCEPT"),
         ("-m state -j ACCEPT --state NEW", "-m state --state NEW -j ACCEPT"),
         ("-p tcp -m state -m multiport --state NEW --dports 80,443 -j DROP", "-p tcp -m state --state NEW -m multiport --dports 80,443 -j DROP"),
+        ("-ptcp -ieth0 --dport=22 -jDROP", "-p tcp -i eth0 --dport 22 -j DROP"),
+        ("-p tcp --tcp-flags=SYN,ACK SYN -j DROP", "-p tcp --tcp-flags SYN,ACK SYN -j DROP"),
         ("-m mark -j MARK --mark 1 --set-mark 2", "-m mark --mark 1 -j MARK --set-mark 2"),
     ],
 )  # fmt: skip

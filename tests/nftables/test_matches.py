@@ -286,6 +286,7 @@ def test_icmp_types_by_name_and_number() -> None:
         ("meta pkttype broadcast", "link-layer packet type"),
         ("fib saddr . iif oif missing", "route lookup"),
         ("fib daddr . iif type local", "route lookup"),
+        ("fib saddr . iif check missing", "route lookup"),
         ("fib daddr type anycast", "type of route"),
         ("ether saddr aa:bb:cc:dd:ee:ff", "link-layer header"),
         ('osf name "Linux"', "operating system fingerprint"),

@@ -3,7 +3,7 @@
 Facts
     `iptables-restore` knows double quotes, and backslashes inside of them; a single quote is a letter (iptables 1.8.9,
     xshared.c). An option belongs to the match, the target or the protocol that knows it, wherever it stands after that:
-    `-m state -j ACCEPT --state NEW`. No target has an option that the protocols have.
+    `-m state -j ACCEPT --state NEW`. Its value may be part of the word (getopt): `-ptcp --dport=22`. No target has an option that the protocols have.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ _TEXTS = frozenset(
     }
 )  # fmt: skip
 
+_SHORT = frozenset({"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g"})  # those that take a value
 _INTERFACES = frozenset({"-i", "--in-interface", "-o", "--out-interface"})  # a name may begin with a dash
 
 
@@ -137,18 +138,28 @@ def _options(line: Sequence[str]) -> Iterator[Option]:
     while at < end:
         negated = line[at] == "!" and at + 1 < end
         at += negated
-        name = line[at]
+        name, glued = _parted(line[at])
         at += 1
         start = at
-        if at < end and (name in _TEXTS or (name in _INTERFACES and line[at] != "!")):
-            at += 1
+        if name in _TEXTS or (name in _INTERFACES and line[at : at + 1] != ["!"]):
+            at += at < end and not glued
         else:
             while at < end and not _begins_option(line, at):
                 at += 1
-        values = tuple(line[start:at])
+        values = (*glued, *line[start:at])
         if len(values) > 1 and values[0] == "!":
             negated, values = not negated, values[1:]
         yield Option(name, values, negated)
+
+
+def _parted(word: str) -> tuple[str, tuple[str, ...]]:
+    """An option and its value, where they are one word: `--dport=22`, `-ptcp`."""
+    if word.startswith("--"):
+        name, sign, value = word.partition("=")
+        return name, (value,) if sign else ()
+    if word[:2] in _SHORT and len(word) > 2:
+        return word[:2], (word[2:],)
+    return word, ()
 
 
 def _begins_option(line: Sequence[str], at: int) -> bool:

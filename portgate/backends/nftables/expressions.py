@@ -48,6 +48,7 @@ _EXTENSIONS: dict[str, frozenset[str]] = {
         "mh": "nexthdr hdrlength type reserved checksum",
     }.items()
 }
+_FIB_RESULTS = _words("oif oifname type")
 _META = _words(
     "length protocol priority random mark iif iifname iiftype oif oifname oiftype skuid skgid nftrace rtclassid ibriport "
     "obriport ibrname obrname ibridgename obridgename ibrpvid ibrvproto pkttype cpu iifgroup oifgroup cgroup nfproto l4proto "
@@ -301,8 +302,10 @@ def _fib(cursor: Cursor, _word: str) -> object:
     flags = [cursor.next()]
     while cursor.has("."):
         flags.append(cursor.next())
-    cursor.has("check")
-    return {"fib": {"result": one_of(cursor, frozenset({"oif", "oifname", "type"})), "flags": flags}}
+    result = "check" if cursor.has("check") else one_of(cursor, _FIB_RESULTS)
+    if result == "check" and cursor.now in _FIB_RESULTS:
+        result = cursor.next()
+    return {"fib": {"result": result, "flags": flags}}
 
 
 def _socket(cursor: Cursor, _word: str) -> object:

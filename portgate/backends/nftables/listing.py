@@ -25,7 +25,7 @@ from portgate.core.diagnostics import Diagnostic, PortgateError, Span
 _VERBS = frozenset({"add", "create", "insert", "replace", "delete", "destroy", "flush", "rename"})
 _QUERIES = frozenset({"list", "reset", "get", "describe", "monitor", "export"})
 _OBJECTS = frozenset({"counter", "quota", "limit", "flowtable", "secmark", "synproxy", "ct", "meter", "tunnel"})
-_PRIORITY = re.compile(r"([a-z]+)?([+-]?\d{1,9})?")
+_PRIORITY = re.compile(r"([a-z]+)?([+-]?\d{1,10})?")
 _DEPTH = 16
 
 Body = dict[str, object]
