@@ -152,6 +152,12 @@ def test_the_same_text_is_the_same_doubt_and_its_negation_the_contrary() -> None
     assert rule("-m time ! --timestart 08:00 -j ACCEPT").match == Not(plain)
 
 
+def test_an_option_of_a_match_is_not_the_beginning_of_another() -> None:
+    found = rule("-m recent --set --name seen -j DROP").match
+    assert isinstance(found, Opaque)
+    assert found.key.startswith("-m recent --set --name seen")
+
+
 def test_what_counts_is_another_doubt_in_every_rule() -> None:
     text = "*filter\n:INPUT ACCEPT [0:0]\n" + "-A INPUT -m limit --limit 5/min -j ACCEPT\n" * 2
     (table,) = read(text)
@@ -296,7 +302,9 @@ def test_the_family_of_a_rule_may_stand_anywhere_in_it() -> None:
         ("-p tcp -m tcp -j ACCEPT --dport 22", "-p tcp -m tcp --dport 22 -j ACCEPT"),
         ("-m state -j ACCEPT --state NEW", "-m state --state NEW -j ACCEPT"),
         ("-p tcp -m state -m multiport --state NEW --dports 80,443 -j DROP", "-p tcp -m state --state NEW -m multiport --dports 80,443 -j DROP"),
-        ("-ptcp -ieth0 --dport=22 -jDROP", "-p tcp -i eth0 --dport 22 -j DROP"),
+        ("--proto tcp -mtcp --dport=22 --jum DROP", "-p tcp -m tcp --dport 22 -j DROP"),
+        ("--sou 192.0.2.1 -p tcp --destination-po 22 -j DROP", "-s 192.0.2.1 -p tcp --dport 22 -j DROP"),
+        ("-ieth0 -j DROP", "-i -ieth0 -j DROP"),
         ("-p tcp --tcp-flags=SYN,ACK SYN -j DROP", "-p tcp --tcp-flags SYN,ACK SYN -j DROP"),
         ("-m mark -j MARK --mark 1 --set-mark 2", "-m mark --mark 1 -j MARK --set-mark 2"),
     ],

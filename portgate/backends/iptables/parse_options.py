@@ -3,7 +3,8 @@
 Facts
     `iptables-restore` knows double quotes, and backslashes inside of them; a single quote is a letter (iptables 1.8.9,
     xshared.c). An option belongs to the match, the target or the protocol that knows it, wherever it stands after that:
-    `-m state -j ACCEPT --state NEW`. Its value may be part of the word (getopt): `-ptcp --dport=22`. No target has an option that the protocols have.
+    `-m state -j ACCEPT --state NEW`. No target has an option that the protocols have. `--dport=22` is taken, and so is the
+    beginning of a name that is no other's (`--destination-po`); `-mtcp` is a match, `-ieth0` is the interface `-ieth0`.
 """
 
 from __future__ import annotations
@@ -53,8 +54,11 @@ _TEXTS = frozenset(
     }
 )  # fmt: skip
 
-_SHORT = frozenset({"-s", "-d", "-i", "-o", "-p", "-m", "-j", "-g"})  # those that take a value
 _INTERFACES = frozenset({"-i", "--in-interface", "-o", "--out-interface"})  # a name may begin with a dash
+
+
+_COMMON = _GENERAL | _STARTS
+_NAMES = frozenset({*_COMMON, *TRANSPORT, *_OF_MATCHES, *_TEXTS})
 
 
 class Option(NamedTuple):
@@ -153,13 +157,23 @@ def _options(line: Sequence[str]) -> Iterator[Option]:
 
 
 def _parted(word: str) -> tuple[str, tuple[str, ...]]:
-    """An option and its value, where they are one word: `--dport=22`, `-ptcp`."""
+    """The name of an option, in full, and its value where it is a part of the word."""
     if word.startswith("--"):
         name, sign, value = word.partition("=")
-        return name, (value,) if sign else ()
-    if word[:2] in _SHORT and len(word) > 2:
-        return word[:2], (word[2:],)
+        return _in_full(name), (value,) if sign else ()
+    if word[:2] in ("-i", "-o", "-m") and len(word) > 2:
+        return word[:2], (word[2:] if word[1] == "m" else word,)
     return word, ()
+
+
+def _in_full(name: str) -> str:
+    if name in _NAMES or len(name) < 3:
+        return name
+    for known in (_COMMON, TRANSPORT):
+        meant = {full for one, full in known.items() if one.startswith(name) and name != "--set"}  # that is one of `recent`
+        if len(meant) == 1:
+            return meant.pop()
+    return name
 
 
 def _begins_option(line: Sequence[str], at: int) -> bool:
