@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 256 << 20
 PATIENCE = 60  # seconds in which rules are loaded and read back
 STANDARD_INPUT = "-"
+_SAVE_LISTING = "load the file where it belongs, and save what `nft list ruleset` or `iptables-save` prints there"
 _IP_SOCKETS = ("stream", "datagram")
 DEEPEST = 10_000
 """Calls inside of each other: each doubt is a level of a diagram, and two of them. Twice as many overflow a stack of 8 MiB (CPython 3.11)."""
@@ -199,10 +200,10 @@ def captured_from(parts: list[tuple[str, str]]) -> Capture:
     Errors: also what of it is not the output that it is said to be.
     """
     capture = host.from_files(parts, read_file)
-    wrong = [one for parser, readings in _readings(capture) for one in _unreadable(parser, readings)]
-    if wrong:
+    found = [one for parser, readings in _readings(capture) for one in _remarks(parser, readings)]
+    if wrong := errors(found):
         raise PortgateError(*wrong)
-    return capture
+    return replace(capture, notes=tuple(found))
 
 
 def _readings(capture: Capture) -> list[tuple[Parser, tuple[Reading, ...]]]:
@@ -211,12 +212,20 @@ def _readings(capture: Capture) -> list[tuple[Parser, tuple[Reading, ...]]]:
     return [(parser, readings) for parser, readings in known if readings]
 
 
-def _unreadable(parser: Parser, readings: tuple[Reading, ...]) -> tuple[Diagnostic, ...]:
+def _remarks(parser: Parser, readings: tuple[Reading, ...]) -> tuple[Diagnostic, ...]:
+    """Why it can't be read, or what in it may be any rule (PG415)."""
+    from portgate.core.ruleset import UNREAD, Unknown
+
     try:
-        parser.parse(readings)
+        found = parser.parse(readings)
     except PortgateError as error:
         return error.diagnostics
-    return ()
+    unread = (one.chains[0].rules[0] for one in found.containers if one.name.split()[0] == UNREAD)
+    return tuple(
+        Diagnostic("PG415", one.verdict.text, remedy=_SAVE_LISTING)
+        for one in unread
+        if isinstance(one.verdict, Unknown)
+    )
 
 
 def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:

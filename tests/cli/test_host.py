@@ -45,6 +45,26 @@ def test_a_file_that_is_not_what_it_is_said_to_be_makes_no_capture(portgate: Por
     assert not (tmp_path / "host.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "line"),
+    [
+        ("nft", 'table inet t {\nchain c {\naccept\n}\n}\ninclude "/etc/shadow"\n', 'include "/etc/shadow"'),
+        ("iptables-save", "*filter\n:INPUT DROP [0:0]\n-R INPUT 1 -j ACCEPT\nCOMMIT\n", "-R INPUT 1 -j ACCEPT"),
+    ],
+)
+def test_what_may_be_any_rule_is_told_and_not_followed(
+    portgate: Portgate, tmp_path: Path, kind: str, text: str, line: str
+) -> None:
+    (tmp_path / "rules").write_text(text)
+    done = portgate("capture", f"--from={kind}={tmp_path}/rules", "-o", tmp_path / "host.json")
+    assert done.code == 0
+    assert "warning[PG415]" in done.err
+    assert line in done.err
+    assert json.loads((tmp_path / "host.json").read_text())["readings"][0]["text"] == text
+    answer = portgate("trace", "tcp", "203.0.113.9", "22", "--iif=eth0", "--host", tmp_path / "host.json")
+    assert f"depends on {line}" in answer.out
+
+
 @pytest.mark.parametrize("part", ["nonsense=file", "nft", "=file"])
 def test_a_part_of_no_known_kind_is_a_wrong_command_line(portgate: Portgate, part: str) -> None:
     done = portgate("capture", "--from", part)

@@ -71,7 +71,9 @@ def listed(host: Host, file: File) -> Iterator[tuple[str, Ruleset]]:
     yield "text", Ruleset(tuple(one for one in found.containers if TABLE not in one.name))
 
 
-def told(packets: list[Packet], verdicts: list[str], name: str, ruleset: Ruleset, doubts: Counter[str]) -> Iterator[str]:
+def told(
+    packets: list[Packet], verdicts: list[str], name: str, ruleset: Ruleset, doubts: Counter[str]
+) -> Iterator[str]:
     """The packets about which a reading is wrong."""
     for packet, kernel, decided in zip(packets, verdicts, engine(ruleset, packets), strict=True):
         doubts[name] += decided == "depends"

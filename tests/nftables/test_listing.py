@@ -179,7 +179,9 @@ def test_rules_keep_their_comments() -> None:
 
 
 def test_a_chain_may_come_before_and_after_all_others() -> None:
-    found = table("chain a {\ntype filter hook input priority -2147483648;\n}\nchain b {\ntype filter hook input priority 2147483647;\n}")
+    found = table(
+        "chain a {\ntype filter hook input priority -2147483648;\n}\nchain b {\ntype filter hook input priority 2147483647;\n}"
+    )
     assert [one.base.priority for one in found.chains if one.base] == [-(2**31), 2**31 - 1]
 
 

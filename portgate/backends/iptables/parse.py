@@ -28,6 +28,7 @@ from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, Intervals
 from portgate.core.ruleset import (
     ALWAYS,
+    UNREAD,
     Accept,
     All,
     Base,
@@ -227,8 +228,8 @@ def _beginning_with(rules: tuple[Rule, ...], container: Container) -> Container:
 
 def _unread(rules: tuple[Rule, ...], source: str, family: Family) -> Container:
     hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
-    chains = tuple(Chain(f"unread {hook}", rules, Base(hook, 0)) for hook in hooks)
-    return Container(f"unread {source}", (family,), chains)
+    chains = tuple(Chain(f"{UNREAD} {hook}", rules, Base(hook, 0)) for hook in hooks)
+    return Container(f"{UNREAD} {source}", (family,), chains)
 
 
 # ------------------------------------------------------------------ tables -> containers

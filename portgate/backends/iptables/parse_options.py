@@ -170,7 +170,9 @@ def _in_full(name: str) -> str:
     if name in _NAMES or len(name) < 3:
         return name
     for known in (_COMMON, TRANSPORT):
-        meant = {full for one, full in known.items() if one.startswith(name) and name != "--set"}  # that is one of `recent`
+        meant = {
+            full for one, full in known.items() if one.startswith(name) and name != "--set"
+        }  # that is one of `recent`
         if len(meant) == 1:
             return meant.pop()
     return name

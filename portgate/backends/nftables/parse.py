@@ -34,6 +34,7 @@ from portgate.core.net import interface_interval
 from portgate.core.ruleset import (
     ALWAYS,
     OWNER,
+    UNREAD,
     Accept,
     All,
     Any,
@@ -130,7 +131,7 @@ def _beginning_with(rules: tuple[Rule, ...], container: Container) -> Container:
 
 def _unread(rules: tuple[Rule, ...]) -> Container:
     hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
-    return Container("unread", chains=tuple(Chain(f"unread {hook}", rules, Base(hook, 0)) for hook in hooks))
+    return Container(UNREAD, chains=tuple(Chain(f"{UNREAD} {hook}", rules, Base(hook, 0)) for hook in hooks))
 
 
 def _container(table: Table) -> Container:
