@@ -214,18 +214,13 @@ def _readings(capture: Capture) -> list[tuple[Parser, tuple[Reading, ...]]]:
 
 def _remarks(parser: Parser, readings: tuple[Reading, ...]) -> tuple[Diagnostic, ...]:
     """Why it can't be read, or what in it may be any rule (PG415)."""
-    from portgate.core.ruleset import UNREAD, Unknown
+    from portgate.core import unread
 
     try:
         found = parser.parse(readings)
     except PortgateError as error:
         return error.diagnostics
-    unread = (one.chains[0].rules[0] for one in found.containers if one.name.split()[0] == UNREAD)
-    return tuple(
-        Diagnostic("PG415", one.verdict.text, remedy=_SAVE_LISTING)
-        for one in unread
-        if isinstance(one.verdict, Unknown)
-    )
+    return tuple(Diagnostic("PG415", reason, remedy=_SAVE_LISTING) for reason in unread.reasons(found))
 
 
 def sockets(path: str | None = None, *, with_packages: bool = False) -> Sockets:

@@ -448,7 +448,6 @@ class NamedSet:
     timed: bool = False
 
 
-UNREAD = "unread"  # first word of the name of a container that stands for what could not be read, and may be any rule
 OWNER = "made by portgate"  # comment of a set that every container of ours has: how it is told from a namesake
 
 

@@ -23,12 +23,11 @@ from portgate.backends.iptables import bundle, ipset, own, parse_matches, parse_
 from portgate.backends.iptables.parse_matches import Scope
 from portgate.backends.iptables.parse_options import Option, Section, each_line, sections, words
 from portgate.backends.iptables.parse_values import NotUnderstoodError, protocol
+from portgate.core import unread
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, Intervals
 from portgate.core.ruleset import (
-    ALWAYS,
-    UNREAD,
     Accept,
     All,
     Base,
@@ -39,12 +38,9 @@ from portgate.core.ruleset import (
     Hook,
     Match,
     NamedSet,
-    Opaque,
     Origin,
-    Reject,
     Rule,
     Ruleset,
-    Unknown,
 )
 
 KINDS = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset", bundle.KIND)
@@ -69,11 +65,14 @@ def parse(readings: tuple[Reading, ...]) -> Ruleset:
     single = tuple(part for one in readings for part in (bundle.readings(one) if one.kind == bundle.KIND else (one,)))
     sets = ipset.parse(single)
     containers: dict[str, Container] = {}
+    left: dict[str, tuple[Rule, ...]] = {}
     for reading in single:
         if reading.kind in KINDS and reading.kind != "ipset":
-            for container in _Listing(reading, sets).containers():
+            listing = _Listing(reading, sets)
+            for container in listing.containers():
                 containers.setdefault(container.name, container)
-    found = [part for one in containers.values() for part in own.apart(one)]
+                left.setdefault(container.name, listing.left())
+    found = [unread.beginning_with(left[one.name], part) for one in containers.values() for part in own.apart(one)]
     return Ruleset(tuple(_with_unused(found, sets)))
 
 
@@ -132,9 +131,13 @@ class _Listing:
                 )
             )
         for table in self.tables.values():
-            yield _beginning_with(_anything(self.unread), _Translation(table, self).container())
+            yield _Translation(table, self).container()
         if self.unread:
-            yield _unread(_anything(self.unread), self.reading.source, self.family)
+            yield unread.container((self.family,), self.reading.source)
+
+    def left(self) -> tuple[Rule, ...]:
+        """What the lines that were not understood stand for."""
+        return unread.rules([text for text, _ in self.unread], self.unread[0][1] if self.unread else None)
 
     def named(self, table: str) -> str:
         family = "ip6" if self.family is Family.IPV6 else "ip"
@@ -203,33 +206,6 @@ class _Listing:
         if table is None and "-t" in rest[:-1]:
             table = rest[rest.index("-t") + 1]
         return self._table(table).chains.setdefault(chain, [])
-
-
-def _anything(lines: Sequence[tuple[str, int]]) -> tuple[Rule, ...]:
-    """Rules that may decide in any way: what lines that are not understood may stand for."""
-    if not lines:
-        return ()
-    text, number = lines[0]
-    reason = f"{text} (and {len(lines) - 1} more)" if len(lines) > 1 else text
-    origin = Origin(text, number)
-    return (
-        Rule(ALWAYS, Unknown(reason), origin=origin),
-        Rule(Opaque(f"{reason} rejects", reason), Reject(), origin=origin),
-    )
-
-
-def _beginning_with(rules: tuple[Rule, ...], container: Container) -> Container:
-    """The container, its base chains with these rules before all others."""
-    if not rules:
-        return container
-    chains = (replace(one, rules=(*rules, *one.rules)) if one.base else one for one in container.chains)
-    return replace(container, chains=tuple(chains))
-
-
-def _unread(rules: tuple[Rule, ...], source: str, family: Family) -> Container:
-    hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
-    chains = tuple(Chain(f"{UNREAD} {hook}", rules, Base(hook, 0)) for hook in hooks)
-    return Container(f"{UNREAD} {source}", (family,), chains)
 
 
 # ------------------------------------------------------------------ tables -> containers

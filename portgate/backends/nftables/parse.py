@@ -13,7 +13,8 @@ Rules of this file
     Of several readings, the first that holds a table counts.
     What stands in a listing but is no table's (a line that could not be read, an `include` that was not followed) may hold
     any rule of any chain: each base chain begins with an unknown verdict, and so do base chains of a container of its own on
-    every hook. Where only a base chain's place or default is not known, the others are not touched.
+    every hook. Where only a base chain's place or default is not known, the others are not touched; nor are they in JSON, which is
+    a list of all that there is.
 """
 
 from __future__ import annotations
@@ -28,13 +29,12 @@ from portgate.backends.nftables.matches import FAMILIES, Scope
 from portgate.backends.nftables.tables import Body, Key, Table, follow
 from portgate.backends.nftables.tables import Chain as TableChain
 from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core import unread
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.net import interface_interval
+from portgate.core.net import Family, interface_interval
 from portgate.core.ruleset import (
-    ALWAYS,
     OWNER,
-    UNREAD,
     Accept,
     All,
     Any,
@@ -51,10 +51,8 @@ from portgate.core.ruleset import (
     Not,
     Opaque,
     Origin,
-    Reject,
     Rule,
     Ruleset,
-    Unknown,
 )  # fmt: skip
 
 OWN_TABLE = ("inet", "portgate")
@@ -85,14 +83,15 @@ def _read(reading: Reading) -> Iterator[tuple[Key, Container]]:
         return
     match document:
         case {"nftables": [*items]}:
-            tables, unread = follow(items)
+            tables, left = follow(items)
         case _:
             raise _no_ruleset(reading, 'it has no list "nftables"')
-    anything = _anything(unread.others)
+    anywhere = unread.rules(left.others) if reading.kind == "nft" else ()
     for key, table in tables.items():
-        yield key, _beginning_with(anything, _container(table))
-    if any(unread):
-        yield ("unread", reading.source), _unread(_anything([*unread.bases, *unread.others]))
+        yield key, unread.beginning_with(anywhere, _container(table))
+    if any(left):
+        found = unread.rules([*left.bases, *left.others])
+        yield ("unread", reading.source), unread.beginning_with(found, unread.container(tuple(Family)))
 
 
 def _load(reading: Reading) -> object:
@@ -108,30 +107,6 @@ def _no_ruleset(reading: Reading, why: str) -> PortgateError:
 
 
 # ------------------------------------------------------------------ tables -> containers
-
-
-def _anything(texts: list[str]) -> tuple[Rule, ...]:
-    """Rules that may decide in any way: what texts that are not understood may stand for."""
-    if not texts:
-        return ()
-    reason = f"{texts[0]} (and {len(texts) - 1} more)" if len(texts) > 1 else texts[0]
-    return (
-        Rule(ALWAYS, Unknown(reason), origin=Origin(texts[0])),
-        Rule(Opaque(f"{reason} rejects", reason), Reject(), origin=Origin(texts[0])),
-    )
-
-
-def _beginning_with(rules: tuple[Rule, ...], container: Container) -> Container:
-    """The container, its base chains with these rules before all others."""
-    if not rules:
-        return container
-    chains = (replace(one, rules=(*rules, *one.rules)) if one.base else one for one in container.chains)
-    return replace(container, chains=tuple(chains))
-
-
-def _unread(rules: tuple[Rule, ...]) -> Container:
-    hooks = (hook for hook in Hook if hook is not Hook.INGRESS)
-    return Container(UNREAD, chains=tuple(Chain(f"{UNREAD} {hook}", rules, Base(hook, 0)) for hook in hooks))
 
 
 def _container(table: Table) -> Container:
