@@ -14,6 +14,7 @@ from statistics import mean
 import pytest
 
 from portgate.backends.iptables.parse import parse
+from portgate.core import unread
 from portgate.core.addresses import Host
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import PortgateError
@@ -76,7 +77,7 @@ def packets_for(rules: Ruleset) -> list[Packet]:
 
 
 def shares(found: Iterator[tuple[str, Read]]) -> dict[str, float]:
-    """Of the packets, how many depend, by file; without files that can't be read, or are about no such packets."""
+    """Of the packets, how many depend, by file; without files that can't be read whole, or are about no such packets."""
     files = list(found)
     told = {}
     for path, ruleset in files[:: max(1, len(files) // FILES)] if FILES else files:
@@ -84,6 +85,8 @@ def shares(found: Iterator[tuple[str, Read]]) -> dict[str, float]:
             rules = ruleset()
         except PortgateError:
             continue
+        if any(unread.reasons(rules)):
+            continue  # an `include`, say: all of it depends on what is not there
         if asked := packets_for(rules):
             told[path] = mean(one.answer.fate is Fate.DEPENDS for one in decide(rules, asked, HOST))
     return told
