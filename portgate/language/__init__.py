@@ -28,7 +28,7 @@ from portgate.language.records import Records
 
 __all__ = ["Loaded", "load", "schema"]
 
-MANY = 50_000  # objects that the collector would take more than a few milliseconds to walk
+MANY = 20_000  # objects that the collector would take more than a millisecond to walk
 
 
 @dataclass(frozen=True, slots=True)

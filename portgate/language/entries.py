@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
+from itertools import repeat
 from typing import Any, NamedTuple
 
+from portgate.core.dataclasses import many
 from portgate.core.diagnostics import Span
 from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS
 from portgate.core.policy import Default, Expectation, Forward, Grant, Outcome, Peer, Rulebook, Traffic
@@ -14,7 +16,7 @@ from portgate.language.conflicts import contradictions
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Entry, Node, Pair, Scalar, expanded, words_of
+from portgate.language.nodes import Entry, Node, Pair, Run, Scalar, expanded, words_of
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -90,10 +92,38 @@ class Entries:
         return self._peers.read(fields["from"]) or (Peer(),)
 
     def _grants(self, pair: Pair | None, place: Place) -> tuple[Grant, ...]:
-        found = (
-            self._plain_grant(item, place) or self._grant(expanded(item), place) for item in self._records.entries(pair)
-        )
-        return tuple(grant for grant in found if grant)
+        listed = self._records.list(pair)
+        return tuple(grant for part in (listed.parts if listed else ()) for grant in self._grants_of(part, place))
+
+    def _grants_of(self, part: Node | Run, place: Place) -> Collection[Grant]:
+        if type(part) is Run and (found := self._plain_grants(part, place)):
+            return found
+        each = part.entries() if type(part) is Run else (part,)
+        found = (self._plain_grant(item, place) or self._grant(expanded(item), place) for item in each)
+        return [grant for grant in found if grant]
+
+    def _plain_grants(self, run: Run, place: Place) -> list[Grant]:
+        """The grants of a run, column by column. None of them if one is anything else, or wrong."""
+        columns = run.columns
+        if "port" not in columns or not _PLAIN_KEYS.issuperset(columns) or (place.blocks and "limit" in columns):
+            return []
+        try:
+            traffic = self._names.traffics(columns["port"])
+            peers = {key: [*map(self._peers.named, columns[key])] for key in ("from", "to") if key in columns}
+            properties = {key: [*map(_PROPERTIES[key], columns[key])] for key in columns if key in _PROPERTIES}
+            given = [*map(values.identifier, columns["id"])] if "id" in columns else []
+        except MistakeError:
+            return []
+        if any(map(self._is_over, properties.get("expires", ()))) or any(
+            map(_has_interface, peers.get("to" if place.inbound else "from", ()))
+        ):
+            return []
+        if not _all_in_one_family(traffic, peers) or not self._are_new(given):
+            return []
+        ids = given or self._all_unique(identity.derived(place.label, columns), run.spans)
+        self._ids.update(zip(ids, run.spans, strict=True))
+        ends = {name: peers[key] for key, name in (("from", "sources"), ("to", "destinations")) if key in peers}
+        return many(Grant, len(ids), id=ids, traffic=traffic, span=run.spans, **ends, **properties)
 
     def _plain_grant(self, item: Node | Entry, place: Place) -> Grant | None:
         """What most entries of a large policy are, quickly. None for anything else, and for anything wrong."""
@@ -242,6 +272,19 @@ class Entries:
         self._repeated[name] = count
         return f"{name}-{count}"
 
+
+    def _all_unique(self, names: list[str], spans: list[Span]) -> list[str]:
+        if self._are_new(names):
+            return names
+        found = []
+        for name, span in zip(names, spans, strict=True):
+            found.append(self._unique(name))
+            self._ids[found[-1]] = span
+        return found
+
+    def _are_new(self, names: list[str]) -> bool:
+        return len(set(names)) == len(names) and self._ids.keys().isdisjoint(names)
+
     # ---- what can't be meant
 
     def _report_nothing_said(self, node: Node, fields: Fields) -> None:
@@ -281,6 +324,15 @@ def _in_one_family(traffic: tuple[Traffic, ...], sources: Peers, destinations: P
     if found == BOTH and not (sources and destinations):
         return True
     return bool(found & _families_of_peers(sources) & _families_of_peers(destinations))
+
+
+def _all_in_one_family(traffic: Sequence[tuple[Traffic, ...]], peers: Mapping[str, Sequence[Peers]]) -> bool:
+    """The same of many; of most the protocols alone tell."""
+    protocols = {part.protocol for parts in set(traffic) for part in parts}
+    if len(peers) < 2 and protocols.isdisjoint(_FAMILY_OF_PROTOCOL):
+        return True
+    nobody: repeat[Peers] = repeat(())
+    return all(map(_in_one_family, traffic, peers.get("from", nobody), peers.get("to", nobody)))
 
 
 def _families_of_traffic(traffic: tuple[Traffic, ...]) -> int:

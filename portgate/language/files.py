@@ -103,7 +103,7 @@ class Files:
                 self._unite(both, second)
                 return both
             case (Sequence(), Sequence()):
-                return Sequence(first.start_mark, first.end_mark, [*first.entries, *second.entries])
+                return Sequence(first.start_mark, first.end_mark, [*first.parts, *second.parts])
             case (Scalar(), Scalar()) if first.value == second.value:
                 return first
             case (Scalar(), Mapping() | Sequence()) if is_null(first):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from portgate.core.net import AddressSet, normalize
 from portgate.core.policy import Peer, Traffic
 from portgate.language import grammar, services, values
@@ -57,6 +59,12 @@ class Names:
             found = (port,) if port else self._service(text)
             self._traffic[text] = found
         return found
+
+    def traffics(self, words: Collection[str]) -> list[tuple[Traffic, ...]]:
+        """The same of many words. Errors: MistakeError."""
+        unknown = set(words) - self._traffic.keys()
+        self._traffic.update(values.ports(unknown))
+        return [self._traffic.get(text) or self.traffic(text) for text in words]
 
     # ---- definitions
 

@@ -9,6 +9,8 @@ Theory
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from yaml.events import ScalarEvent
@@ -47,17 +49,23 @@ class Mapping:
 
 
 class Sequence:
-    """**Shape** `entries` are the items as they were read, some of them perhaps not parsed."""
+    """**Shape** `parts` are the items as they were read, some of them perhaps not parsed."""
 
-    __slots__ = ("end_mark", "entries", "start_mark")
+    __slots__ = ("end_mark", "parts", "start_mark")
 
-    def __init__(self, start: Mark, end: Mark, entries: list[Node | Entry]) -> None:
+    def __init__(self, start: Mark, end: Mark, parts: list[Node | Run]) -> None:
         self.start_mark = start
         self.end_mark = end
-        self.entries = entries
+        self.parts = parts
+
+    @property
+    def entries(self) -> list[Node | Entry]:
+        """One by one."""
+        return [entry for part in self.parts for entry in (part.entries() if type(part) is Run else (part,))]
 
     @property
     def items(self) -> list[Node]:
+        """As if all of it had been parsed."""
         return [expanded(entry) for entry in self.entries]
 
 
@@ -80,47 +88,111 @@ class Point(NamedTuple):
 
 
 _QUOTED = r"""(?<=")[^"]++|(?<=')[^']++"""
-BRACES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)""")
-LINES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)""")
+_BRACES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)""")
+_LINES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)""")
+_WORD = re.compile(rf"""^(?P<key>) *+- ["']?+(?P<value>{_QUOTED}|[^\n]++)""")
+
+
+class Style(Enum):
+    """How an entry that is all words is written: alone, in braces, each pair on a line of its own."""
+
+    WORD = _WORD
+    BRACES = _BRACES
+    LINES = _LINES
+
+    __hash__ = object.__hash__  # that of an Enum is written in Python
+
+    def pairs(self, text: str) -> list[tuple[str, str]]:
+        """Keys and words; a word alone is its port."""
+        found = self.value.findall(text)
+        return [("port", word) for _, word in found] if self is Style.WORD else found
 
 
 class Entry:
     """An entry of a list that did not have to be parsed: a mapping of keys to words.
 
-    **Shape** `text` begins at the first column and ends where the entry does; `pairs` finds the keys and words in it.
+    **Shape** `text` begins at the first column and ends where the entry does.
     """
 
-    __slots__ = ("_pairs", "_text", "span", "words")
+    __slots__ = ("_style", "_text", "span", "words")
 
-    def __init__(self, words: dict[str, str], span: Span, text: str, pairs: re.Pattern[str]) -> None:
+    def __init__(self, words: dict[str, str], span: Span, text: str, style: Style) -> None:
         self.words = words
         self.span = span
         self._text = text
-        self._pairs = pairs
+        self._style = style
 
     @property
     def start_mark(self) -> Mark:
-        return Point(self.span.file, self.span.line - 1, self.span.column - 1)
+        return _start(self.span)
 
     @property
     def end_mark(self) -> Mark:
-        return Point(self.span.file, self.span.end_line - 1, self.span.end_column - 1)
+        return _end(self.span)
 
     def expanded(self) -> Mapping:
         """The same as if it had been parsed."""
         pairs: dict[str, Pair] = {}
         for number, line in enumerate(self._text.split("\n"), self.span.line - 1):
-            for match in self._pairs.finditer(line):
-                pairs[match["key"]] = self._scalar(number, match, "key"), self._scalar(number, match, "value")
+            for match in self._style.value.finditer(line):
+                pairs[match["key"]] = _scalar(self.span, number, match, "key"), _scalar(self.span, number, match, "value")
         return Mapping(self.start_mark, self.end_mark, pairs)
 
-    def _scalar(self, number: int, match: re.Match[str], group: str) -> Scalar:
-        start, end = match.span(group)
-        quote = match.string[start - 1]
-        style = quote if quote in "'\"" else ""
-        file, width = self.span.file, len(style)
-        first, behind = Point(file, number, start - width), Point(file, number, end + width)
-        return Scalar(None, None, (True, False), match[group], first, behind, style)
+
+class Run:
+    """Entries that follow each other and have one style and the same keys.
+
+    **Shape** `columns` are the words by key, a word alone being its port; `texts` as an Entry has them.
+    """
+
+    __slots__ = ("_style", "_texts", "columns", "spans")
+
+    def __init__(
+        self, columns: dict[str, Collection[str]], spans: list[Span], texts: Collection[str], style: Style
+    ) -> None:
+        self.columns = columns
+        self.spans = spans
+        self._texts = texts
+        self._style = style
+
+    @property
+    def start_mark(self) -> Mark:
+        return _start(self.spans[0])
+
+    @property
+    def end_mark(self) -> Mark:
+        return _end(self.spans[-1])
+
+    def entries(self) -> list[Scalar | Entry]:
+        """One by one."""
+        rows = zip(zip(*self.columns.values(), strict=True), self.spans, self._texts, strict=True)
+        return [
+            entry_of(dict(zip(self.columns, words, strict=True)), span, text, self._style) for words, span, text in rows
+        ]
+
+
+def entry_of(words: dict[str, str], span: Span, text: str, style: Style) -> Scalar | Entry:
+    """A word alone as if it had been parsed."""
+    if style is Style.WORD:
+        return _scalar(span, span.line - 1, next(_WORD.finditer(text)), "value")
+    return Entry(words, span, text, style)
+
+
+def _start(span: Span) -> Mark:
+    return Point(span.file, span.line - 1, span.column - 1)
+
+
+def _end(span: Span) -> Mark:
+    return Point(span.file, span.end_line - 1, span.end_column - 1)
+
+
+def _scalar(within: Span, number: int, match: re.Match[str], group: str) -> Scalar:
+    """What was found in a line."""
+    start, end = match.span(group)
+    quote = match.string[start - 1]
+    style = quote if quote in "'\"" else ""
+    first, behind = Point(within.file, number, start - len(style)), Point(within.file, number, end + len(style))
+    return Scalar(None, None, (True, False), match[group], first, behind, style)
 
 
 Node = Scalar | Mapping | Sequence | Broken

@@ -27,7 +27,7 @@ from yaml.events import (
 from portgate.core.diagnostics import Span
 from portgate.language.lines import Folded, fold
 from portgate.language.mistakes import Mark, Mistakes, Placed, Related, span_of
-from portgate.language.nodes import Broken, Entry, Mapping, Node, Pair, Scalar, Sequence
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Run, Scalar, Sequence
 from portgate.language.text import without_tabs
 
 
@@ -56,7 +56,7 @@ def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
     """The root of the only document; None when the file is empty or can't be read."""
     text = without_tabs(text, file, mistakes)
     folded = fold(text, file)
-    if folded.runs and (root := _parse_folded(folded, file, mistakes)):
+    if folded.stretches and (root := _parse_folded(folded, file, mistakes)):
         return root
     lines = text.split("\n")
     last_cut = -2
@@ -95,12 +95,12 @@ def _refuse_depth(place: Placed | Span, mistakes: Mistakes) -> None:
 def _parse_folded(folded: Folded, file: str, mistakes: Mistakes) -> Node | None:
     """None if it does not go smoothly: if there are mistakes of syntax, or a run turns out to be no list."""
     found = Mistakes()
-    composer = _Composer(folded.text, file, found, folded.runs)
+    composer = _Composer(folded.text, file, found, folded.stretches)
     try:
         root = composer.document()
     except (yaml.YAMLError, _TooDeepError, ValueError, OverflowError):
         return None
-    if composer.runs:
+    if composer.stretches:
         return None
     mistakes.extend(found)
     return root
@@ -123,8 +123,8 @@ class _Stream(io.StringIO):
 
 
 class _Composer:
-    def __init__(self, text: str, file: str, mistakes: Mistakes, runs: dict[str, list[Entry]] | None = None) -> None:
-        self.runs = dict(runs or {})
+    def __init__(self, text: str, file: str, mistakes: Mistakes, stretches: Stretches | None = None) -> None:
+        self.stretches = dict(stretches or {})
         self._next: Callable[[], Any] = Parser(_Stream(text, file)).get_event
         self._mistakes = mistakes
         self._depth = 0
@@ -189,25 +189,25 @@ class _Composer:
         return Broken(found) if refused and not pairs else found
 
     def _sequence(self, start: Any) -> Sequence:
-        items: list[Node | Entry] = []
+        parts: list[Part] = []
         next_event = self._next
         item: Any = start
         while (kind := type(event := next_event())) is not SequenceEndEvent:
-            if kind is ScalarEvent and event.value in self.runs and (run := self._folded_at(event, start)):
-                items += run
-                item = run[-1]
+            if kind is ScalarEvent and event.value in self.stretches and (folded := self._folded_at(event, start)):
+                parts += folded
+                item = folded[-1]
                 continue
             item = self._node(event)
-            items.append(item)
-        return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, items)
+            parts.append(item)
+        return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, parts)
 
-    def _folded_at(self, marker: Any, start: Any) -> list[Entry]:
-        """The run that a marker stands for; none if it isn't where that run was, or where no entries can be."""
-        run = self.runs[marker.value]
-        here = span_of(marker)[:3] == run[0].span[:3]
+    def _folded_at(self, marker: Any, start: Any) -> list[Scalar | Entry | Run]:
+        """What a marker stands for; nothing if it isn't where that was, or where no entries can be."""
+        first = self.stretches[marker.value][0]
+        here = span_of(marker)[:3] == span_of(first)[:3]
         if start.flow_style or self._depth == DEPTH or not here:
             return []
-        return self.runs.pop(marker.value)
+        return self.stretches.pop(marker.value)
 
     def _report_duplicate(self, first: Scalar, second: Scalar) -> None:
         related = ((span_of(first), "first written here"),)

@@ -67,17 +67,22 @@ class Records:
         return [node]
 
     def entries(self, pair: Pair | None) -> list[Node | Entry]:
-        """The items of what must be a list, as they were read; none when nothing stands there."""
+        """The items of what must be a list, one by one; none when nothing stands there."""
+        found = self.list(pair)
+        return found.entries if found else []
+
+    def list(self, pair: Pair | None) -> Sequence | None:
+        """What must be a list, where anything stands there."""
         if pair is None or is_null(pair[1]):
-            return []
+            return None
         if isinstance(pair[1], Sequence):
-            return pair[1].entries
+            return pair[1]
         self.expected("a list", pair[1], f"begin each entry of `{pair[0].value}` with `- `")
-        return []
+        return None
 
     def not_empty(self, node: Node) -> None:
         """Reports an empty list: that nothing is listed must never come to mean everything."""
-        if isinstance(node, Sequence) and not node.entries:
+        if isinstance(node, Sequence) and not node.parts:
             self._mistakes.add("PG217", "an empty list matches nothing", node, "list something, or remove the entry")
 
     def scalars(self, pair: Pair | None, convert: Callable[[str], T]) -> list[T]:

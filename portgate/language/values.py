@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from portgate.core.net import (
     ANY_ADDRESS,
@@ -38,6 +39,7 @@ _FOREIGN_PORT = re.compile(
 )
 _NETMASK = re.compile(r"([0-9.]+)/([0-9]+\.[0-9.]+)")
 
+_PORTS = re.compile(rf"^(([0-9]{{1,5}})(?:-([0-9]{{1,5}}))?/({'|'.join(grammar.PORT_PROTOCOL_NAMES)}))$", re.MULTILINE)
 _PORT_NUMBERS = {name: PROTOCOLS[name] for name in grammar.PORT_PROTOCOL_NAMES}
 MAPPED = 0xFFFF
 """What stands before the last 32 bits of an IPv4-mapped IPv6 address."""
@@ -67,6 +69,16 @@ def port(text: str) -> Traffic | None:
     if not 1 <= low <= high <= PORT_MAX:
         raise _wrong_range(first, last or first, f"/{protocol}")
     return Traffic(number, low, high)
+
+
+def ports(words: Iterable[str]) -> dict[str, tuple[Traffic]]:
+    """Those of many words that are right ports."""
+    made = partial(tuple.__new__, Traffic)
+    return {
+        text: (made((_PORT_NUMBERS[name], low, high)),)
+        for text, first, last, name in _PORTS.findall("\n".join(words))
+        if 1 <= (low := int(first)) <= (high := int(last or first)) <= PORT_MAX
+    }
 
 
 def means_no_service(text: str) -> bool:
