@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import field, replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
@@ -82,6 +81,8 @@ def write_file(path: str, content: str, *, private: bool) -> None:
 
     What is there and no regular file (a device, a pipe) is written to, never replaced.
     """
+    from pathlib import Path
+
     target = Path(path)
     if target.exists() and not target.is_file():
         target.write_text(content, encoding="utf-8")
@@ -484,7 +485,9 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
     made = planning.Plan(
         policy=file.policy.name,
         backend=backend.name,
-        fingerprint=fingerprint(seen.capture),
+        readings=tuple(
+            one.text for parser in backends.parsers() for one in seen.capture.of_kind(*parser.reading_kinds)
+        ),
         artifact=artifact,
         traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
@@ -559,14 +562,6 @@ def proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagn
         )
 
     return prove
-
-
-def fingerprint(capture: Capture) -> str:
-    """Tells whether the rules of a host have changed since a plan was made. Counters of packets do not count."""
-    import hashlib
-
-    rules = [one.text for parser in backends.parsers() for one in capture.of_kind(*parser.reading_kinds)]
-    return hashlib.sha256("\0".join(rules).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def backend_of(capture: Capture) -> str:

@@ -6,9 +6,9 @@ What can't be read becomes a note of the capture; whoever needs that part decide
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 from portgate import backends
 from portgate.core.capture import Capture, Loaded, Reading
@@ -81,7 +81,7 @@ def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
         written = Reading(kind, value, "the command line")
         parse_interfaces(written)
         return written
-    return Reading(kind, _text(read(value)), Path(value).name)
+    return Reading(kind, _text(read(value)), posixpath.basename(value))
 
 
 def _text(content: bytes) -> str:

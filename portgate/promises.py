@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
-from pathlib import Path
+from os.path import isdir
 from typing import TYPE_CHECKING
 
 from portgate.core.dataclasses import dataclass
@@ -12,6 +12,8 @@ from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.engine import read_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from portgate.core.expect import Result
     from portgate.language import Loaded
 
@@ -21,10 +23,12 @@ def policy_files(paths: Iterable[str]) -> tuple[str, ...]:
 
     Errors: PG101 for a folder without policies, lest nothing be checked in silence.
     """
-    return tuple(file for path in paths for file in (_below(path) if Path(path).is_dir() else (path,)))
+    return tuple(file for path in paths for file in (_below(path) if isdir(path) else (path,)))  # noqa: PTH112 - pathlib is heavy to import
 
 
 def _below(folder: str) -> tuple[str, ...]:
+    from pathlib import Path
+
     below = (one for one in Path(folder).rglob("*") if one.suffix in (".yaml", ".yml") and one.is_file())
     found = sorted(str(one) for one in below if not _is_hidden(one.relative_to(folder)))
     if not found:

@@ -10,7 +10,6 @@ Theory
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -91,6 +90,8 @@ def _nft() -> str:
 
 
 def _program(name: str) -> str:
+    import shutil
+
     return shutil.which(name) or f"/usr/sbin/{name}"
 
 

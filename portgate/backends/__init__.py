@@ -73,6 +73,8 @@ class Backend(Protocol):
     reading_kinds: tuple[str, ...]
     languages: tuple[str, ...]
     """What `compile` can write; where there are several, each is a dialect of its own."""
+    lacking: tuple[str, ...]
+    """The names of the features that its language has not."""
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -180,4 +182,4 @@ def refusals(some: Iterable[Backend]) -> tuple[Diagnostic, ...]:
 
 def preferred() -> list[Backend]:
     """Those that can say most first."""
-    return sorted(map(get, names()), key=lambda one: (-len(one.features), one.name))
+    return sorted(map(get, names()), key=lambda one: (len(one.lacking), one.name))

@@ -7,7 +7,6 @@ Theory
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
@@ -77,6 +76,8 @@ def to_json(capture: Capture) -> str:
 
     **Shape** `{"schema": 1, "readings": [{"kind", "source", "text"}], "notes": [{"code", "detail", "remedy"}]}`.
     """
+    import json
+
     readings = [{"kind": one.kind, "source": one.source, "text": one.text} for one in capture.readings]
     notes = [{"code": one.code, "detail": one.detail, "remedy": one.remedy} for one in capture.notes]
     return json.dumps({"schema": SCHEMA, "readings": readings, "notes": notes}, indent=1) + "\n"
@@ -93,6 +94,8 @@ def from_json(text: str, source: str) -> Capture:
 
 
 def _decoded(text: str, source: str) -> object:
+    import json
+
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:

@@ -50,12 +50,12 @@ class RuleChange:
 class Plan:
     """What `apply` would do. `artifact` None: nothing; then `traffic`, `rules` and `objections` are empty.
 
-    Of the `objections`, those that are errors stop an apply.
+    Of the `objections`, those that are errors stop an apply. `readings` are the native rules that it was made for.
     """
 
     policy: str
     backend: str
-    fingerprint: str
+    readings: tuple[str, ...]
     artifact: Artifact | None
     traffic: tuple[Difference, ...]
     rules: tuple[RuleChange, ...]
@@ -66,6 +66,13 @@ class Plan:
     @property
     def empty(self) -> bool:
         return self.artifact is None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether the rules of a host have changed since. Counters of packets do not count."""
+        from hashlib import sha256
+
+        return sha256("\0".join(self.readings).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def planned(live: Ruleset, desired: Ruleset) -> Ruleset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from portgate.core.addresses import Host
 from portgate.core.diagnostics import Diagnostic
@@ -46,6 +45,8 @@ def _missing_interfaces(policy: Policy, there: list[str]) -> Iterator[Diagnostic
 
 
 def _remedy(name: str, there: list[str]) -> str:
+    from difflib import get_close_matches
+
     if near := get_close_matches(name, there, 3):
         return f"did you mean {' or '.join(near)}?"
     return f"the interfaces of this host are {', '.join(there[:12])}" + (" and more" if len(there) > 12 else "")

@@ -21,12 +21,9 @@ from portgate.core.policy import Containers, Default, Policy
 from portgate.language import grammar, values
 from portgate.language.entries import Entries
 from portgate.language.files import Files
-from portgate.language.json_schema import schema
 from portgate.language.mistakes import Mistakes
 from portgate.language.names import Names
 from portgate.language.records import Records
-
-__all__ = ["Loaded", "load", "schema"]
 
 MANY = 20_000  # objects that the collector would take more than a millisecond to walk
 

@@ -16,7 +16,7 @@ from portgate.language.conflicts import contradictions
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Entry, Node, Pair, Run, Scalar, expanded, words_of
+from portgate.language.nodes import Entry, Node, Pair, Part, Run, Scalar, entries_of, expanded, words_of
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -27,6 +27,7 @@ IPV4, IPV6, BOTH = 1, 2, 3
 IGMP = 2
 _FAMILY_OF_PROTOCOL = {ICMP: IPV4, IGMP: IPV4, ICMPV6: IPV6}
 _MATCH_KEYS = frozenset({"port", "proto", "from", "to"})
+_PEER_KEYS = frozenset({"from", "to"})
 _PROPERTIES: dict[str, Callable[[str], Any]] = {
     "limit": values.limit,
     "log": values.flag,
@@ -92,15 +93,14 @@ class Entries:
         return self._peers.read(fields["from"]) or (Peer(),)
 
     def _grants(self, pair: Pair | None, place: Place) -> tuple[Grant, ...]:
-        listed = self._records.list(pair)
+        listed = self._records.listed(pair)
         return tuple(grant for part in (listed.parts if listed else ()) for grant in self._grants_of(part, place))
 
-    def _grants_of(self, part: Node | Run, place: Place) -> Collection[Grant]:
+    def _grants_of(self, part: Part, place: Place) -> Collection[Grant]:
         if type(part) is Run and (found := self._plain_grants(part, place)):
             return found
-        each = part.entries() if type(part) is Run else (part,)
-        found = (self._plain_grant(item, place) or self._grant(expanded(item), place) for item in each)
-        return [grant for grant in found if grant]
+        grants = [self._plain_grant(one, place) or self._grant(expanded(one), place) for one in entries_of(part)]
+        return [grant for grant in grants if grant]
 
     def _plain_grants(self, run: Run, place: Place) -> list[Grant]:
         """The grants of a run, column by column. None of them if one is anything else, or wrong."""
@@ -109,7 +109,7 @@ class Entries:
             return []
         try:
             traffic = self._names.traffics(columns["port"])
-            peers = {key: [*map(self._peers.named, columns[key])] for key in ("from", "to") if key in columns}
+            peers = {key: [*map(self._peers.named, columns[key])] for key in _PEER_KEYS & columns.keys()}
             properties = {key: [*map(_PROPERTIES[key], columns[key])] for key in columns if key in _PROPERTIES}
             given = [*map(values.identifier, columns["id"])] if "id" in columns else []
         except MistakeError:
@@ -123,7 +123,7 @@ class Entries:
         ids = given or self._all_unique(identity.derived(place.label, columns), run.spans)
         self._ids.update(zip(ids, run.spans, strict=True))
         ends = {name: peers[key] for key, name in (("from", "sources"), ("to", "destinations")) if key in peers}
-        return many(Grant, len(ids), id=ids, traffic=traffic, span=run.spans, **ends, **properties)
+        return many(Grant(""), len(ids), id=ids, traffic=traffic, span=run.spans, **ends, **properties)
 
     def _plain_grant(self, item: Node | Entry, place: Place) -> Grant | None:
         """What most entries of a large policy are, quickly. None for anything else, and for anything wrong."""
@@ -271,7 +271,6 @@ class Entries:
             count += 1
         self._repeated[name] = count
         return f"{name}-{count}"
-
 
     def _all_unique(self, names: list[str], spans: list[Span]) -> list[str]:
         if self._are_new(names):

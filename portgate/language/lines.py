@@ -18,11 +18,10 @@ from operator import itemgetter, methodcaller
 from typing import NamedTuple
 
 from portgate.core.diagnostics import Span
-from portgate.language.nodes import Entry, Run, Scalar, Style, entry_of
+from portgate.language.nodes import Folded, Part, Run, Style, entry_of
 
 MARKER = "\ue000"
 """A private-use character; a text that holds it is not folded."""
-FEW = 100  # lines; so many are parsed before the patterns are compiled
 FORMS = 32  # of which a pattern is made; the entries of others are read one by one
 
 _QUOTED = r""""[^"\\\n]++"|'[^'\n]++'"""
@@ -46,18 +45,11 @@ _ENTRY = re.compile(
 """Only if no deeper line follows, which could belong to it."""
 
 
-class Folded(NamedTuple):
-    """**Shape** `text` has the lines of the original; `stretches` are what the markers in it stand for."""
-
-    text: str
-    stretches: dict[str, list[Scalar | Entry | Run]]
-
-
 def fold(text: str, file: str) -> Folded:
-    if MARKER in text or text.count("\n") < FEW:
+    if MARKER in text:
         return Folded(text, {})
-    stretches: dict[str, list[Scalar | Entry | Run]] = {}
-    stretch: list[Scalar | Entry | Run] = []
+    stretches: dict[str, list[Part]] = {}
+    stretch: list[Part] = []
     pieces: list[str] = []
     indent, done = "", 0
     for start, end, height, here, part in _parts(text, file):
@@ -89,7 +81,7 @@ class _Found(NamedTuple):
     end: int
     height: int
     indent: str
-    part: Scalar | Entry | Run
+    part: Part
 
 
 def _parts(text: str, file: str) -> Iterator[_Found]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Protocol
 
 from portgate.core.diagnostics import Diagnostic, Span
@@ -95,6 +94,8 @@ class Mistakes:
         self._suggested += 1
         if self._suggested > SUGGESTIONS:
             return None
+        from difflib import get_close_matches
+
         names = list(known)
         near = [name for name in names if name == text.lower()] or get_close_matches(text[:64], names, n=1, cutoff=0.7)
         return f"{DID_YOU_MEAN} `{near[0]}`?" if near else None

@@ -8,9 +8,11 @@ Theory
 
 from __future__ import annotations
 
+import collections.abc
 import re
-from collections.abc import Collection
-from enum import Enum
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from yaml.events import ScalarEvent
@@ -53,7 +55,7 @@ class Sequence:
 
     __slots__ = ("end_mark", "parts", "start_mark")
 
-    def __init__(self, start: Mark, end: Mark, parts: list[Node | Run]) -> None:
+    def __init__(self, start: Mark, end: Mark, parts: list[Part]) -> None:
         self.start_mark = start
         self.end_mark = end
         self.parts = parts
@@ -61,7 +63,7 @@ class Sequence:
     @property
     def entries(self) -> list[Node | Entry]:
         """One by one."""
-        return [entry for part in self.parts for entry in (part.entries() if type(part) is Run else (part,))]
+        return [entry for part in self.parts for entry in entries_of(part)]
 
     @property
     def items(self) -> list[Node]:
@@ -88,24 +90,26 @@ class Point(NamedTuple):
 
 
 _QUOTED = r"""(?<=")[^"]++|(?<=')[^']++"""
-_BRACES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)""")
-_LINES = re.compile(rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)""")
-_WORD = re.compile(rf"""^(?P<key>) *+- ["']?+(?P<value>{_QUOTED}|[^\n]++)""")
 
 
-class Style(Enum):
+class Style(StrEnum):
     """How an entry that is all words is written: alone, in braces, each pair on a line of its own."""
 
-    WORD = _WORD
-    BRACES = _BRACES
-    LINES = _LINES
-
-    __hash__ = object.__hash__  # that of an Enum is written in Python
+    WORD = rf"""^(?P<key>) *+- ["']?+(?P<value>{_QUOTED}|[^\n]++)"""
+    BRACES = rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)"""
+    LINES = rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)"""
 
     def pairs(self, text: str) -> list[tuple[str, str]]:
         """Keys and words; a word alone is its port."""
-        found = self.value.findall(text)
+        found = _compiled(self).findall(text)
         return [("port", word) for _, word in found] if self is Style.WORD else found
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Each pair, with its place."""
+        return _compiled(self).finditer(text)
+
+
+_compiled = cache(re.compile)
 
 
 class Entry:
@@ -134,8 +138,11 @@ class Entry:
         """The same as if it had been parsed."""
         pairs: dict[str, Pair] = {}
         for number, line in enumerate(self._text.split("\n"), self.span.line - 1):
-            for match in self._style.value.finditer(line):
-                pairs[match["key"]] = _scalar(self.span, number, match, "key"), _scalar(self.span, number, match, "value")
+            for match in self._style.finditer(line):
+                pairs[match["key"]] = (
+                    _scalar(self.span, number, match, "key"),
+                    _scalar(self.span, number, match, "value"),
+                )
         return Mapping(self.start_mark, self.end_mark, pairs)
 
 
@@ -148,7 +155,11 @@ class Run:
     __slots__ = ("_style", "_texts", "columns", "spans")
 
     def __init__(
-        self, columns: dict[str, Collection[str]], spans: list[Span], texts: Collection[str], style: Style
+        self,
+        columns: collections.abc.Mapping[str, Collection[str]],
+        spans: list[Span],
+        texts: Collection[str],
+        style: Style,
     ) -> None:
         self.columns = columns
         self.spans = spans
@@ -174,7 +185,7 @@ class Run:
 def entry_of(words: dict[str, str], span: Span, text: str, style: Style) -> Scalar | Entry:
     """A word alone as if it had been parsed."""
     if style is Style.WORD:
-        return _scalar(span, span.line - 1, next(_WORD.finditer(text)), "value")
+        return _scalar(span, span.line - 1, next(style.finditer(text)), "value")
     return Entry(words, span, text, style)
 
 
@@ -195,8 +206,22 @@ def _scalar(within: Span, number: int, match: re.Match[str], group: str) -> Scal
     return Scalar(None, None, (True, False), match[group], first, behind, style)
 
 
+class Folded(NamedTuple):
+    """**Shape** `text` has the lines of the original; `stretches` are what the markers in it stand for."""
+
+    text: str
+    stretches: dict[str, list[Part]]
+
+
 Node = Scalar | Mapping | Sequence | Broken
+Part = Node | Entry | Run
+"""One item of a list or several, parsed or not."""
 Pair = tuple[Scalar, Node]
+
+
+def entries_of(part: Part) -> Collection[Node | Entry]:
+    """One by one."""
+    return part.entries() if isinstance(part, Run) else (part,)
 
 
 def expanded(item: Node | Entry) -> Node:

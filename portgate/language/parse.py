@@ -25,9 +25,8 @@ from yaml.events import (
 )
 
 from portgate.core.diagnostics import Span
-from portgate.language.lines import Folded, fold
 from portgate.language.mistakes import Mark, Mistakes, Placed, Related, span_of
-from portgate.language.nodes import Broken, Mapping, Node, Pair, Run, Scalar, Sequence
+from portgate.language.nodes import Broken, Mapping, Node, Pair, Part, Scalar, Sequence
 from portgate.language.text import without_tabs
 
 
@@ -46,6 +45,7 @@ with suppress(ImportError):
 
     Parser = CParser
 
+MANY = 200  # lines, that some of them are folded
 DEPTH = 16
 ATTEMPTS = 25
 LARGE = 1 << 20
@@ -55,8 +55,7 @@ ATTEMPTS_LARGE = 4
 def parse(text: str, file: str, mistakes: Mistakes) -> Node | None:
     """The root of the only document; None when the file is empty or can't be read."""
     text = without_tabs(text, file, mistakes)
-    folded = fold(text, file)
-    if folded.stretches and (root := _parse_folded(folded, file, mistakes)):
+    if text.count("\n") > MANY and (root := _parse_folded(text, file, mistakes)):
         return root
     lines = text.split("\n")
     last_cut = -2
@@ -92,8 +91,13 @@ def _refuse_depth(place: Placed | Span, mistakes: Mistakes) -> None:
     mistakes.damaged = True
 
 
-def _parse_folded(folded: Folded, file: str, mistakes: Mistakes) -> Node | None:
-    """None if it does not go smoothly: if there are mistakes of syntax, or a run turns out to be no list."""
+def _parse_folded(text: str, file: str, mistakes: Mistakes) -> Node | None:
+    """None if it does not go smoothly: if there are mistakes of syntax, or what is folded turns out to be no list."""
+    from portgate.language.lines import fold  # whose patterns take as long to compile as so many lines to parse
+
+    folded = fold(text, file)
+    if not folded.stretches:
+        return None
     found = Mistakes()
     composer = _Composer(folded.text, file, found, folded.stretches)
     try:
@@ -123,7 +127,9 @@ class _Stream(io.StringIO):
 
 
 class _Composer:
-    def __init__(self, text: str, file: str, mistakes: Mistakes, stretches: Stretches | None = None) -> None:
+    def __init__(
+        self, text: str, file: str, mistakes: Mistakes, stretches: dict[str, list[Part]] | None = None
+    ) -> None:
         self.stretches = dict(stretches or {})
         self._next: Callable[[], Any] = Parser(_Stream(text, file)).get_event
         self._mistakes = mistakes
@@ -201,7 +207,7 @@ class _Composer:
             parts.append(item)
         return Sequence(start.start_mark, event.end_mark if start.flow_style else item.end_mark, parts)
 
-    def _folded_at(self, marker: Any, start: Any) -> list[Scalar | Entry | Run]:
+    def _folded_at(self, marker: Any, start: Any) -> list[Part]:
         """What a marker stands for; nothing if it isn't where that was, or where no entries can be."""
         first = self.stretches[marker.value][0]
         here = span_of(marker)[:3] == span_of(first)[:3]

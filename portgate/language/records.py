@@ -68,10 +68,10 @@ class Records:
 
     def entries(self, pair: Pair | None) -> list[Node | Entry]:
         """The items of what must be a list, one by one; none when nothing stands there."""
-        found = self.list(pair)
+        found = self.listed(pair)
         return found.entries if found else []
 
-    def list(self, pair: Pair | None) -> Sequence | None:
+    def listed(self, pair: Pair | None) -> Sequence | None:
         """What must be a list, where anything stands there."""
         if pair is None or is_null(pair[1]):
             return None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from functools import cache
@@ -31,6 +30,8 @@ class Service:
 @cache
 def table() -> tuple[Service, ...]:
     """Every built-in service, in the order of the table."""
+    import pkgutil
+
     data = pkgutil.get_data(__package__, "services.txt")
     if data is None:
         raise FileNotFoundError("portgate is installed without services.txt")

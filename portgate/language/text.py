@@ -11,11 +11,11 @@ POLICY_BYTES = 16 << 20
 ADDRESS_FILE_BYTES = 64 << 20
 DECEIVING_SHOWN = 20
 
-_DECEIVING = re.compile(
+_DECEIVING = (
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-_DECEIVING_ASCII = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
+_DECEIVING_ASCII = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+_TAB_INDENT = r"(?m:^ *\t[ \t]*(?=[^\s#]))"
 
 
 def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None:
@@ -38,7 +38,7 @@ def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None
     if not text.endswith("\n"):
         text += "\n"  # else the parser puts the end of the file on a line that is not there
     pattern = _DECEIVING_ASCII if text.isascii() else _DECEIVING
-    return _without_deceiving(text, pattern, file, mistakes) if pattern.search(text) else text
+    return _without_deceiving(text, pattern, file, mistakes) if re.search(pattern, text) else text
 
 
 def _looks_like_utf16(data: bytes) -> bool:
@@ -54,13 +54,13 @@ def _report_encoding(data: bytes, error: UnicodeDecodeError, file: str, mistakes
     mistakes.damaged = True
 
 
-def _without_deceiving(text: str, pattern: re.Pattern[str], file: str, mistakes: Mistakes) -> str:
-    for count, match in enumerate(pattern.finditer(text)):
+def _without_deceiving(text: str, pattern: str, file: str, mistakes: Mistakes) -> str:
+    for count, match in enumerate(re.finditer(pattern, text)):
         if count == DECEIVING_SHOWN:
             break
         detail = f"the character U+{ord(match.group()):04X} does not show as what it does"
         mistakes.add("PG112", detail, _span(text, match.start(), 1, file), "remove it")
-    return pattern.sub(" ", text)
+    return re.sub(pattern, " ", text)
 
 
 def without_tabs(text: str, file: str, mistakes: Mistakes) -> str:
@@ -68,7 +68,7 @@ def without_tabs(text: str, file: str, mistakes: Mistakes) -> str:
     if "\t" not in text:
         return text
     last_line = -1
-    bad = [(text.count("\n", 0, match.start()), match) for match in _TAB_INDENT.finditer(text)]
+    bad = [(text.count("\n", 0, match.start()), match) for match in re.finditer(_TAB_INDENT, text)]
     for line, match in bad:
         if line != last_line + 1 or last_line < 0:
             tab = match.group().index("\t")

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
-from difflib import get_close_matches
 from functools import lru_cache, partial
 
 from portgate.core.net import (
@@ -27,19 +26,14 @@ from portgate.core.policy import Limit, Traffic, Unit
 from portgate.language import grammar
 from portgate.language.mistakes import MistakeError
 
-_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)")
-_BARE_PORT = re.compile(r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?")
-_NAME = re.compile(grammar.NAME_PATTERN)
-_ID = re.compile(grammar.ID_PATTERN)
-_DATE = re.compile(grammar.DATE_PATTERN)
-_LIMIT = re.compile(grammar.LIMIT_PATTERN)
-_TARGET = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]+)")
-_FOREIGN_PORT = re.compile(
-    r"((?P<before>tcp|udp|sctp|dccp|udplite)[ /:]+)?(?P<first>[0-9]{1,5})( ?[:-] ?(?P<last>[0-9]{1,5}))?( ?/ ?(?P<behind>tcp|udp|sctp|dccp|udplite))?"
-)
-_NETMASK = re.compile(r"([0-9.]+)/([0-9]+\.[0-9.]+)")
+# Compiled when they are first used: most policies need a few of them.
+_PORT = r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)"
+_BARE_PORT = r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?"
+_TARGET = r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]+)"
+_FOREIGN_PORT = r"((?P<before>tcp|udp|sctp|dccp|udplite)[ /:]+)?(?P<first>[0-9]{1,5})( ?[:-] ?(?P<last>[0-9]{1,5}))?( ?/ ?(?P<behind>tcp|udp|sctp|dccp|udplite))?"
+_NETMASK = r"([0-9.]+)/([0-9]+\.[0-9.]+)"
 
-_PORTS = re.compile(rf"^(([0-9]{{1,5}})(?:-([0-9]{{1,5}}))?/({'|'.join(grammar.PORT_PROTOCOL_NAMES)}))$", re.MULTILINE)
+_PORTS = rf"(?m:^(([0-9]{{1,5}})(?:-([0-9]{{1,5}}))?/({'|'.join(grammar.PORT_PROTOCOL_NAMES)}))$)"
 _PORT_NUMBERS = {name: PROTOCOLS[name] for name in grammar.PORT_PROTOCOL_NAMES}
 MAPPED = 0xFFFF
 """What stands before the last 32 bits of an IPv4-mapped IPv6 address."""
@@ -57,7 +51,7 @@ def shown(text: str) -> str:
 
 def port(text: str) -> Traffic | None:
     """`443/tcp` or `8000-8100/udp`; None when it has another form, such as that of a service name."""
-    match = _PORT.fullmatch(text)
+    match = re.fullmatch(_PORT, text)
     if match is None:
         return None
     first, last, protocol = match.groups()
@@ -76,7 +70,7 @@ def ports(words: Iterable[str]) -> dict[str, tuple[Traffic]]:
     made = partial(tuple.__new__, Traffic)
     return {
         text: (made((_PORT_NUMBERS[name], low, high)),)
-        for text, first, last, name in _PORTS.findall("\n".join(words))
+        for text, first, last, name in re.findall(_PORTS, "\n".join(words))
         if 1 <= (low := int(first)) <= (high := int(last or first)) <= PORT_MAX
     }
 
@@ -88,7 +82,7 @@ def means_no_service(text: str) -> bool:
 
 def no_port(text: str) -> MistakeError:
     """Why a text that is neither a port nor a known service is no port."""
-    match = _BARE_PORT.fullmatch(text)
+    match = re.fullmatch(_BARE_PORT, text)
     if match is None:
         return MistakeError("PG201", f"{shown(text)} is neither a port nor a service", _port_remedy(text))
     first, last = match[1], match[2] or match[1]
@@ -108,7 +102,7 @@ def _port_remedy(text: str) -> str:
     key, colon, value = text.partition(":")
     if colon and key in grammar.GRANT.names:
         return f"write `{key}: {value.strip()}`, with a space behind the colon"
-    parts = [_FOREIGN_PORT.fullmatch(part.strip()) for part in text.lower().split(",")]
+    parts = [re.fullmatch(_FOREIGN_PORT, part.strip()) for part in text.lower().split(",")]
     written = [_as_port(part, parts[-1]) for part in parts if part and parts[-1]]
     if len(written) < len(parts):
         return "write `80/tcp`, `8000-8100/udp`, a service name, or a list of these"
@@ -143,6 +137,8 @@ def _port_number(digits: str) -> int:
 
 
 def _unknown_port_protocol(text: str, protocol: str) -> MistakeError:
+    from difflib import get_close_matches
+
     near = get_close_matches(protocol.lower(), _PORT_NUMBERS, n=1)
     remedy = f"did you mean `{text.partition('/')[0]}/{near[0]}`?" if near else None
     if protocol.lower() in PROTOCOLS and not near:
@@ -159,6 +155,8 @@ def protocol(text: str) -> Traffic:
         return Traffic(PROTOCOLS[text])
     if text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255:
         return Traffic(int(text))
+    from difflib import get_close_matches
+
     near = get_close_matches(text.lower()[:64], PROTOCOLS, n=1, cutoff=0.7)
     remedy = f"did you mean `{near[0]}`?" if near else "give its number, 0 to 255"
     if text == "ping":
@@ -235,7 +233,7 @@ def _inverted(text: str) -> MistakeError | None:
 
 
 def _address_remedy(text: str) -> str:
-    netmask = _NETMASK.fullmatch(text)
+    netmask = re.fullmatch(_NETMASK, text)
     if netmask and (length := _netmask_length(netmask[2])) is not None:
         return f"write `{netmask[1]}/{length}`"
     if re.fullmatch(r"\[[0-9A-Fa-f:.]+\]", text):
@@ -282,7 +280,7 @@ def target(text: str) -> tuple[AddressSet | None, int | None]:
     """Where a forward leads: (address, port), None for this host or for the port that arrives."""
     if text.isascii() and text.isdigit():
         return None, _port_number(text)
-    match = _TARGET.fullmatch(text)
+    match = re.fullmatch(_TARGET, text)
     try:
         family, value = parse_address((match["v6"] or match["v4"] or "") if match else text)
     except ValueError:
@@ -307,7 +305,7 @@ def _can_be_reached(family: Family, value: int) -> bool:
 def _no_target(text: str) -> MistakeError:
     host, _, digits = text.rpartition(":")
     remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or the address of another host"
-    if text.count("/") == 1 and _PORT.fullmatch(text):
+    if text.count("/") == 1 and re.fullmatch(_PORT, text):
         remedy = f"the protocol is that of `port`: write `{text.partition('/')[0]}`"
     elif host.count(":") > 1 and digits.isdigit():
         remedy = f"write `[{host}]:{digits}`"
@@ -321,7 +319,7 @@ def name(text: str) -> str:
     """A name that the policy gives to something."""
     if text in RESERVED:
         raise MistakeError("PG209", f"{shown(text)} is reserved: it stands for every address", "choose another name")
-    if _NAME.fullmatch(text) is None:
+    if re.fullmatch(grammar.NAME_PATTERN, text) is None:
         raise MistakeError(
             "PG209", f"{shown(text)} is not a name", "begin with a letter; letters, digits, `_`, `-`, `.`; at most 48"
         )
@@ -329,11 +327,11 @@ def name(text: str) -> str:
 
 
 def looks_like_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None
+    return re.fullmatch(grammar.NAME_PATTERN, text) is not None
 
 
 def identifier(text: str) -> str:
-    if _ID.fullmatch(text) is None:
+    if re.fullmatch(grammar.ID_PATTERN, text) is None:
         raise MistakeError("PG220", f"{shown(text)} is not an id", "use 1 to 48 letters, digits, `.`, `_` and `-`")
     return text
 
@@ -341,7 +339,7 @@ def identifier(text: str) -> str:
 @lru_cache
 def day(text: str) -> date:
     with suppress(ValueError):
-        if _DATE.fullmatch(text):
+        if re.fullmatch(grammar.DATE_PATTERN, text):
             return date.fromisoformat(text)
     raise MistakeError(
         "PG215", f"{shown(text)} is not a day of the calendar", "write year-month-day, such as `2027-03-31`"
@@ -350,7 +348,7 @@ def day(text: str) -> date:
 
 @lru_cache
 def limit(text: str) -> Limit:
-    match = _LIMIT.fullmatch(text)
+    match = re.fullmatch(grammar.LIMIT_PATTERN, text)
     if match is None or int(match[1]) == 0 or (match[4] and int(match[4]) == 0):
         units = ", ".join(unit.value for unit in Unit)
         raise MistakeError(

@@ -7,7 +7,6 @@ Facts
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from textwrap import wrap
 from typing import Any
 
 from portgate.core.diagnostics import CATALOGUE, Diagnostic, Severity, Span
@@ -44,6 +43,8 @@ def as_dict(diagnostic: Diagnostic) -> dict[str, Any]:
 
 def explain(code: str) -> str | None:
     """The long form of a code; None when there is no such code."""
+    from textwrap import wrap
+
     kind = CATALOGUE.get(code.upper())
     if kind is None:
         return None
@@ -116,6 +117,8 @@ class _Painter:
     def _remark(self, label: str, text: str, margin: int) -> list[str]:
         """Behind a `=`, wrapped."""
         indent = " " * (margin + 3 + len(label))
+        from textwrap import wrap
+
         lines = wrap(
             _shown(text), max(20, self._columns - len(indent)), break_long_words=False, break_on_hyphens=False
         ) or [""]

@@ -20,6 +20,7 @@ class FakeBackend:
     features: frozenset[Feature] = frozenset()
     reading_kinds: tuple[str, ...] = ("fake",)
     languages: tuple[str, ...] = ("fake",)
+    lacking: tuple[str, ...] = ()
 
     def available(self) -> str | None:
         return None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from portgate.core.diagnostics import Span
 from portgate.language import Loaded, lines, load, parse
 from portgate.language.entries import Entries
-from portgate.language.lines import MARKER, Folded, fold
-from portgate.language.nodes import Entry, Point, Sequence
+from portgate.language.lines import MARKER, fold
+from portgate.language.nodes import Entry, Folded, Point, Sequence
 
 TODAY = date(2026, 6, 1)
 HEAD = "portgate: 1\nzones: {office: {sources: [192.0.2.0/24]}, lan: {interfaces: [eth1]}}\n"
@@ -60,9 +60,9 @@ def load_text(text: str) -> Loaded:
 
 def both_ways(text: str) -> tuple[Loaded, Loaded]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "FEW", 0)
+        patch.setattr(parse, "MANY", 0)
         folded = load_text(text)
-        patch.setattr(parse, "fold", unfolded)
+        patch.setattr(lines, "fold", unfolded)
         patch.setattr(Entries, "_plain_grant", lambda *_: None)
         return folded, load_text(text)
 
@@ -81,7 +81,13 @@ def test_it_does_not_matter_whether_entries_are_folded(
 
 
 @settings(max_examples=400, deadline=None)
-@given(contexts, st.integers(0, 6), st.lists(st.tuples(entries, between, st.integers(1, 4)), min_size=1, max_size=5), st.integers(0, 3), tails)
+@given(
+    contexts,
+    st.integers(0, 6),
+    st.lists(st.tuples(entries, between, st.integers(1, 4)), min_size=1, max_size=5),
+    st.integers(0, 3),
+    tails,
+)
 def test_it_does_not_matter_whether_entries_of_one_form_are_read_together(
     context: str, indent: int, some: list[tuple[str, str, int]], forms: int, tail: str
 ) -> None:
@@ -100,7 +106,9 @@ def test_runs_of_simple_entries_are_folded_and_their_neighbours_are_not() -> Non
     run = "".join(f"    - {{port: {port}/tcp, from: 'office'}}\n" for port in range(1, 101))
     block = '    # more\n\n    - port: ssh\n      note: "a: b"   # why\n'
     found = fold("a:\n" + run + block + "    - {port: [ssh]}\n" + run, "x")
-    first, second = ([*Sequence(Point("x", 0, 0), Point("x", 0, 0), [*one]).entries] for one in found.stretches.values())
+    first, second = (
+        [*Sequence(Point("x", 0, 0), Point("x", 0, 0), [*one]).entries] for one in found.stretches.values()
+    )
 
     assert (len(first), len(second)) == (101, 100)
     assert isinstance(first[4], Entry) and isinstance(first[100], Entry)

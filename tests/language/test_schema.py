@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from portgate.core.diagnostics import errors
-from portgate.language import grammar, load, schema
+from portgate.language import grammar, load
+from portgate.language.json_schema import schema
 from portgate.language.lint import lint
 
 ROOT = Path(__file__).parents[2]

@@ -27,11 +27,13 @@ class Ipfw:
     reading_kinds: tuple[str, ...] = ("ipfw",)
     languages: tuple[str, ...] = ("ipfw",)
 
+    lacking: tuple[str, ...] = LACKING
+
     @property
     def features(self) -> frozenset[Feature]:
         from portgate.core.ruleset import Feature
 
-        return frozenset(Feature) - {Feature[name] for name in LACKING}
+        return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
         from portgate.backends.ipfw import session

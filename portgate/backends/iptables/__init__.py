@@ -28,11 +28,13 @@ class Iptables:
     def __init__(self, store: str = "") -> None:
         self._store = store
 
+    lacking: tuple[str, ...] = LACKING
+
     @property
     def features(self) -> frozenset[Feature]:
         from portgate.core.ruleset import Feature
 
-        return frozenset(Feature) - {Feature[name] for name in LACKING}
+        return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
         from portgate.backends.iptables.live import store

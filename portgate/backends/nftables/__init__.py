@@ -20,6 +20,8 @@ class Nftables:
     reading_kinds = ("nft-json", "nft")
     languages: tuple[str, ...] = ("nftables",)
 
+    lacking: tuple[str, ...] = ()
+
     @property
     def features(self) -> frozenset[Feature]:
         from portgate.core.ruleset import Feature

@@ -24,11 +24,13 @@ class Pf:
     reading_kinds: tuple[str, ...] = ("pf",)
     languages: tuple[str, ...] = ("pf",)
 
+    lacking: tuple[str, ...] = LACKING
+
     @property
     def features(self) -> frozenset[Feature]:
         from portgate.core.ruleset import Feature
 
-        return frozenset(Feature) - {Feature[name] for name in LACKING}
+        return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
         from portgate.backends.pf import session

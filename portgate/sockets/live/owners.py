@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from portgate.core.cgroup import path_of
@@ -32,7 +31,7 @@ def search(inodes: Iterable[int]) -> Owners:
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     held: dict[int, list[int]] = {}
     denied = False
-    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    pids = sorted(int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
     first, end = 0, _FIRST_BAND
     while pids and len(held) < len(wanted):
         refused, pids = _search_band((first, end), pids, wanted, held)
@@ -143,4 +142,5 @@ def _cgroup2() -> str | None:
 
 
 def _read(path: str) -> str:
-    return Path(path).read_text(errors="backslashreplace")
+    with open(path, errors="backslashreplace") as file:  # noqa: PTH123 - importing pathlib takes as long as the rest of this
+        return file.read()
