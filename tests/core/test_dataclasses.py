@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, many
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,28 @@ def test_a_value_never_changes() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         delattr(value, "port")
     assert not hasattr(value, "__dict__")
+
+
+@given(st.lists(FIELDS, max_size=5), FIELDS)
+def test_many_at_once_are_as_if_made_one_by_one(rows: list[tuple[str, int, int]], like: tuple[str, int, int]) -> None:
+    names = [name for name, _, _ in rows]
+    made = many(Quick(*like), len(rows), name=names, where=[where for _, _, where in rows])
+
+    assert made == [Quick(name, like[1]) for name in names]
+    assert [one.where for one in made] == [where for _, _, where in rows]
+
+
+def test_arguments_are_checked_from_the_first_value_on() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        port: int
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match="port"):
+            Fresh()  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="name"):
+            Fresh(1, name=2)  # type: ignore[call-arg]
+    assert Fresh(port=1) == Fresh(1)
 
 
 def test_the_standard_library_takes_them_for_dataclasses() -> None:
