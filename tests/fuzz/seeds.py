@@ -17,9 +17,9 @@ from tests.generate import iptables, nft, policies
 from tests.ipfw import test_parse as of_ipfw
 from tests.nftables import corpus
 from tests.nftables.test_readback import EVERYTHING
-from tests.pf.texts import TODAY, loaded
 from tests.sockets import test_fstat, test_lsof, test_netstat, test_pfiles, test_sockstat
 from tests.sockets.test_saved import kind_of
+from tests.written import TODAY, loaded
 
 FEW = 12
 LARGEST = 3000

@@ -32,7 +32,7 @@ from portgate.language.lint import lint
 from portgate.report.diagnostics import render
 from portgate.sockets.live import owners, procnet
 from tests.fuzz import mutate, seeds
-from tests.pf.texts import TODAY
+from tests.written import TODAY
 
 POLICIES = Path(__file__).parents[2] / "policies"
 SETS = Reading("ipset", "create a hash:ip\nadd a 10.0.0.1\ncreate b hash:net,port\nadd b 10.0.0.0/8,tcp:80\n", "sets")

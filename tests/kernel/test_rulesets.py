@@ -23,8 +23,8 @@ from portgate.core.ruleset import Ruleset
 from portgate.sandbox import Oracle, Sandbox
 from portgate.sandbox.oracle import TABLE
 from tests.generate.packets import Packets
-from tests.kernel.differential import PACKETS_FOR_EACH, Kernel, agree, conntrack_states
-from tests.kernel.test_differential import SEED, engine
+from tests.kernel.differential import PACKETS_FOR_EACH, SEED, Kernel, agree, conntrack_states
+from tests.kernel.test_differential import engine
 from tests.kernel.test_iptables import Host
 from tests.packet import Packet
 
