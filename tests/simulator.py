@@ -66,6 +66,7 @@ from portgate.core.ruleset import (
 from tests.packet import Packet
 
 Doubts = Mapping[str, bool]
+ANYTHING = frozenset({"accept", "drop", "reject"})
 NO_DOUBTS: Doubts = MappingProxyType({})
 
 CONNTRACK_PRIORITY = -200
@@ -87,13 +88,20 @@ class Undecided(Exception):
         self.key = key
 
 
-def verdicts(ruleset: Ruleset, packet: Packet, host: Sequence[Interface], doubts: Doubts = NO_DOUBTS) -> frozenset[str]:
-    """All that can become of the packet, over all answers to the doubts that are not given."""
+def verdicts(
+    ruleset: Ruleset, packet: Packet, host: Sequence[Interface], doubts: Doubts = NO_DOUBTS, most: int | None = None
+) -> frozenset[str]:
+    """All that can become of the packet, over all answers to the doubts that are not given.
+
+    With more than `most` doubts behind each other it may be anything: a mark that is not known has 32 of them.
+    """
+    if len(doubts) == most:
+        return ANYTHING
     try:
         return frozenset({travel(ruleset, packet, host, doubts)})
     except Undecided as doubt:
         answers = ({**doubts, doubt.key: answer} for answer in (True, False))
-        return frozenset().union(*(verdicts(ruleset, packet, host, one) for one in answers))
+        return frozenset().union(*(verdicts(ruleset, packet, host, one, most) for one in answers))
 
 
 def travel(ruleset: Ruleset, packet: Packet, host: Sequence[Interface], doubts: Doubts = NO_DOUBTS) -> str:

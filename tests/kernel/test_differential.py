@@ -29,11 +29,12 @@ from tests.simulator import verdicts
 pytestmark = pytest.mark.kernel
 
 TODAY = date(2026, 1, 1)
+MOST_DOUBTS = 7
 OWN = frozenset(address for family in Family for address in own_addresses(family))
 
 
 def simulator(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
-    sets = (verdicts(ruleset, packet, HOST) for packet in packets)
+    sets = (verdicts(ruleset, packet, HOST, most=MOST_DOUBTS) for packet in packets)
     return [min(one) if len(one) == 1 else "depends" for one in sets]
 
 
