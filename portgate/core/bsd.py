@@ -47,6 +47,7 @@ SRC = {Family.IPV4: Field.SRC4, Family.IPV6: Field.SRC6}
 DST = {Family.IPV4: Field.DST4, Family.IPV6: Field.DST6}
 TYPES = {SRC[Family.IPV4]: Field.SRC_TYPE, DST[Family.IPV4]: Field.DST_TYPE}
 NEVER = Any(())
+ARRIVED = Test(Field.IIF, ((1, Field.IIF.top),))  # what the host itself sends has come in by no interface
 Side = dict[Family, Field]
 
 

@@ -198,6 +198,8 @@ class _Lowering:
                 yield line
             case Any(()):
                 return
+            case Bits(Field.MARK, _, value) if value and self.absent is Field.IIF:
+                return  # what arrives is marked, and nothing that the host sends
             case All(()):
                 yield line
             case Any(matches):
@@ -270,6 +272,16 @@ class _Lowering:
             yield from self._with_test(line, field, values, rule)
         for one in _narrowed(line, FAMILY_OF[field]) if len(values) > 1 else ():
             yield from _slotted(one, SLOTS[field], self._table(self.named(named.name), FAMILY_OF[field], values), rule)
+
+
+def twice(desired: Ruleset) -> Ruleset:
+    """Rules of ours as they are where what passes through is asked about twice: what a forward leads to another host may leave."""
+    return Ruleset(tuple(replace(one, chains=tuple(map(_leaving, one.chains)), twice=True) for one in desired.containers))
+
+
+def _leaving(chain: Chain) -> Chain:
+    forwarded = Rule(Test(Field.DNATED, ((1, 1),)), Accept(), comment="forwarded")
+    return replace(chain, rules=(forwarded, *chain.rules)) if chain.name == "output" else chain
 
 
 def label_text(comment: str) -> str:

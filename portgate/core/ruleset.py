@@ -458,7 +458,7 @@ class Container:
     **Shape** `families` that its rules see; `store` is "nft", "legacy", "pf", "ipfw"; `owned` when it is portgate's;
     `hearsay` when it was not read in the store's own language (nf_tables through iptables), which may tell it wrongly;
     `inside` names the table of others, in its store, that holds its chains, and whose base chains jump to them, "" for one of
-    its own.
+    its own; `twice` when what passes through meets its `input` and then its `output` chains, as with pf and ipfw.
     """
 
     name: str
@@ -469,6 +469,11 @@ class Container:
     owned: bool = False
     hearsay: bool = field(default=False, compare=False)
     inside: str = ""
+    twice: bool = False
+
+    def meets(self, base: Base, hook: Hook) -> bool:
+        """Whether packets at a hook meet a base chain."""
+        return base.hook is hook or (self.twice and hook is Hook.FORWARD and base.hook in (Hook.INPUT, Hook.OUTPUT))
 
     def chain(self, name: str) -> Chain | None:
         return next((one for one in self.chains if one.name == name), None)
@@ -507,9 +512,9 @@ class Ruleset:
             for container in reversed(self.containers)
             if family in container.families
             for chain in reversed(container.chains)
-            if chain.base is not None and chain.base.hook is hook
+            if chain.base is not None and container.meets(chain.base, hook)
         ]
-        return iter(sorted(found, key=lambda one: _turn(one[2])))
+        return iter(sorted(found, key=lambda one: (one[2].hook is Hook.OUTPUT, _turn(one[2]))))
 
     def owned(self) -> Ruleset:
         return Ruleset(tuple(one for one in self.containers if one.owned))

@@ -41,7 +41,9 @@ class Ipfw:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
-        return desired
+        from portgate.core.lowering import twice
+
+        return twice(desired)
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.ipfw import emit

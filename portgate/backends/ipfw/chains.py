@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from portgate.backends.ipfw.rule import ANY_FLOW, Action, Back, Call, Check, Entry, Skip
 from portgate.backends.ipfw.words import DEFAULT
-from portgate.core.bsd import NEVER, both
+from portgate.core.bsd import NEVER, both, either
 from portgate.core.ruleset import (
     ALWAYS,
     Accept,
@@ -46,7 +46,8 @@ from portgate.core.ruleset import (
 )
 
 KNOWN_CONNECTION = Test(Field.CT_STATE, ((CtState.ESTABLISHED.value, CtState.RELATED.value),))
-PASSED = SetMark(Field.MARK, 0xFFFFFFFF, 1)  # a translation that is a decision, too
+FLOWS = 30  # names of states that are told apart
+PASSED = SetMark(Field.MARK, 1, 1)  # a translation that is a decision, too
 TRANSLATED = both(Test(Field.DNATED, ((1, 1),)), Bits(Field.MARK, PASSED.mask, 1))
 UNTRANSLATED = Test(Field.DNATED, ((0, 0),))
 Default = Accept | Drop
@@ -71,13 +72,14 @@ class _Parts:
         self.default = default
         self.hook = hook
         self.flows = {one.flow for one in entries if one.flow}
+        self.bits = {flow: 2 << number for number, flow in enumerate(sorted(self.flows)[:FLOWS])}
         cuts = {self._from(number) for one in entries for number in _targets(one)}
         self.cuts = sorted({0, *cuts} - {len(entries)})
         self.wanted: list[tuple[int, bool]] = []
         self.seen: set[tuple[int, bool]] = set()
 
     def all(self, base: Base) -> Iterator[Chain]:
-        rules = [Rule(TRANSLATED, Accept(), comment="translated")] if self._translates() else []
+        rules = list(self._translated())
         self._part(0, called=False)
         for start, called in self.wanted:  # which grows meanwhile
             own = tuple(self._rules(start, called))
@@ -85,8 +87,9 @@ class _Parts:
             yield Chain(self.hook.value, (*rules, *own), base) if first else Chain(self._name(start, called), own)
             yield from self._calls(start, called)
 
-    def _translates(self) -> bool:
-        return self.hook is Hook.INPUT and any(isinstance(one.action, Dnat) for one in self.entries)
+    def _translated(self) -> Iterator[Rule]:
+        if self.hook is Hook.INPUT and any(isinstance(one.action, Dnat) for one in self.entries):
+            yield Rule(TRANSLATED, Accept(), comment="translated")
 
     def _from(self, number: int) -> int:
         """Where the first rule with this number or a higher one stands."""
@@ -135,6 +138,14 @@ class _Parts:
         accepting = all(isinstance(other.action, Accept | Dnat | Continue) for other in makers)
         verdict = Accept() if accepting else Unknown(f"the rule that made its state: {makers[0].origin.text}")
         yield Rule(match, verdict, comment=one.comment or "states", origin=one.origin)
+        if self.hook is Hook.OUTPUT:
+            entered = either([self._entered(flow) for flow in dict.fromkeys(other.flow for other in makers)])
+            yield Rule(entered, verdict, comment=one.comment or "states", origin=one.origin)
+
+    def _entered(self, flow: str) -> Match:
+        """What has made a state when it arrived, and now passes through."""
+        bit = self.bits.get(flow)
+        return Bits(Field.MARK, bit, bit) if bit else Opaque(f"ipfw states {flow}", f"whether it has a state of the name {flow}")
 
     # -------------------------------------------------------------- one rule
 
@@ -143,7 +154,7 @@ class _Parts:
         verdict = None if one.match == NEVER else self._verdict(index, one.action, called)
         if verdict is None:
             return
-        rule = Rule(one.match, verdict, one.effects, one.comment, one.origin)
+        rule = Rule(one.match, verdict, (*one.effects, *self._marks(one)), one.comment, one.origin)
         if self.hook is Hook.PREROUTING:
             yield from _for_translation(rule)
         elif isinstance(verdict, Dnat):
@@ -154,6 +165,11 @@ class _Parts:
             yield replace(rule, verdict=Drop())
         else:
             yield rule
+
+    def _marks(self, one: Entry) -> tuple[SetMark, ...]:
+        """The state that a rule makes of what arrives, by which the packet is known when it leaves."""
+        bit = self.bits.get(one.flow) if self.hook is Hook.INPUT else None
+        return (SetMark(Field.MARK, bit, bit),) if bit else ()
 
     def _verdict(self, index: int, action: Action, called: bool) -> PlainVerdict | None:
         """None for a rule that decides nothing."""

@@ -1,7 +1,7 @@
 """Readings of ipfw as rules: listings, files for `ipfw FILE`, scripts for the shell.
 
 Theory
-    What arrives is judged in `input`, what leaves in `output`; the last rule of all, 65535, is the default of both. `fwd` to
+    What arrives is judged in `input`, what leaves in `output`, what passes through in both; the last rule of all, 65535, is the default of both. `fwd` to
     this host translates in `prerouting`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from portgate.backends.ipfw import GUARD, LIVE, MARK, shell
-from portgate.backends.ipfw.chains import chains
+from portgate.backends.ipfw.chains import TRANSLATED, chains
 from portgate.backends.ipfw.commands import Command, is_script, listed
 from portgate.backends.ipfw.firewall import Firewall, Numbered
 from portgate.backends.ipfw.rule import Context, Entry, entries
@@ -36,6 +36,7 @@ from portgate.core.ruleset import (
 )
 
 ENABLED = {Family.IPV4: "net.inet.ip.fw.enable", Family.IPV6: "net.inet6.ip6.fw.enable"}
+_ELSEWHERE = Rule(TRANSLATED, Unknown("fwd to another host, which leaves the destination as it was"), comment="fwd")
 _LISTED_RULE = re.compile(r"^\s*(?:# DISABLED )?\d{1,5}\s|^--- table\(", re.M)
 
 
@@ -93,16 +94,23 @@ def _container(rules: list[Numbered], firewall: Firewall, name: str, *, owned: b
     default = _default(firewall)
     unread = () if owned else tuple(map(_unread, firewall.unread))
 
-    def of(hook: Hook, found: list[Entry]) -> list[Chain]:
-        made = list(chains(found, default, hook))
-        return [replace(one, rules=(*unread, *one.rules)) if one.base else one for one in made]
-
     arriving = _entries(rules, Context(True, tables, one_pass))
     leaving = _entries(rules, Context(False, tables, one_pass))
+    elsewhere = (_ELSEWHERE,) if any(map(_leads_away, arriving)) else ()
+
+    def of(hook: Hook, found: list[Entry]) -> list[Chain]:
+        made = list(chains(found, default, hook))
+        first = (*unread, *(elsewhere if hook is Hook.OUTPUT else ()))
+        return [replace(one, rules=(*first, *one.rules)) if one.base else one for one in made]
+
     made = of(Hook.PREROUTING, arriving) if any(isinstance(one.action, Dnat) for one in arriving) else []
     made += [*of(Hook.INPUT, arriving), *of(Hook.OUTPUT, leaving)]
     families = tuple(family for family in Family if firewall.settings.get(ENABLED[family], 1))
-    return Container(name, families, tuple(made), tables.all(), store="ipfw", owned=owned)
+    return Container(name, families, tuple(made), tables.all(), store="ipfw", owned=owned, twice=True)
+
+
+def _leads_away(one: Entry) -> bool:
+    return isinstance(one.action, Dnat) and one.action.address is not None
 
 
 def _entries(rules: Iterable[Numbered], context: Context) -> list[Entry]:

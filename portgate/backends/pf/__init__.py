@@ -38,7 +38,9 @@ class Pf:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
-        return desired
+        from portgate.core.lowering import twice
+
+        return twice(desired)
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.pf import emit, session

@@ -3,7 +3,7 @@
 Theory
     The last rule that matches decides, unless a `quick` one does: that is the quick rules in order, then the others
     in reverse, of which the first that matches decides. Rules of an anchor stand where the anchor does. A packet of a
-    known connection never reaches a rule. What arrives is judged in `input`, what leaves in `output`.
+    known connection never reaches a rule. What arrives is judged in `input`, what leaves in `output`, what passes through in both.
 
     FreeBSD and macOS translate before they filter: `prerouting`. On OpenBSD a rule translates where it decides, so
     `prerouting` leaves alone what rules before it decide.
@@ -18,11 +18,11 @@ from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.hosts import Tables, interface_match, spoofed
 from portgate.backends.pf.pools import anywhere
-from portgate.backends.pf.statement import PASSED, Context, Entry, filter_entry
+from portgate.backends.pf.statement import PASSED, REROUTED, Context, Entry, filter_entry
 from portgate.backends.pf.tables import table
 from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
-from portgate.backends.pf.translation import translation_entry
-from portgate.core.bsd import LOOPBACK, SRC, both, family_test
+from portgate.backends.pf.translation import renamed, translation_entry
+from portgate.core.bsd import ARRIVED, LOOPBACK, NEVER, SRC, both, either, family_test
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family
@@ -54,9 +54,13 @@ from portgate.core.ruleset import (
 
 FILTERS = ("pass", "block", "match")
 TRANSLATIONS = ("rdr", "nat", "binat")
+SOURCES = ("nat-to", "binat-to", "af-to")
 SILENT = ("table", "set", "scrub", "altq", "queue", "load", "dummynet", "scrub-anchor", "dummynet-anchor", "[")
 KNOWN_CONNECTION = Test(Field.CT_STATE, ((CtState.ESTABLISHED.value, CtState.RELATED.value),))
-TRANSLATED = both(Test(Field.DNATED, ((1, 1),)), Bits(Field.MARK, PASSED.mask, PASSED.value or 0))
+TRANSLATED = both(Test(Field.DNATED, ((1, 1),)), Bits(Field.MARK, PASSED.mask, 1))
+_STATES = Rule(KNOWN_CONNECTION, Accept(), comment="states")
+_TRANSLATED = Rule(TRANSLATED, Accept(), comment="translated")
+_ELSEWHERE = Rule(Bits(Field.MARK, REROUTED.mask, 2), Unknown("a way out that a rule chose"), comment="route-to")
 NEST = 60  # anchors in anchors; pf itself has a limit of 64 path bytes
 
 
@@ -120,10 +124,11 @@ def _is_ours(statement: Statement) -> bool:
 def _container(found: tuple[Statement, ...], scope: tuple[Statement, ...], name: str, *, owned: bool) -> Container:
     """`scope` is the whole text, whose tables and settings hold in anchors, too."""
     sets, tables = _tables(scope)
-    context = Context(tables, _returns(scope), _inbound_tags(scope))
+    context = Context(tables, _returns(scope), _inbound_tags(scope), _are_followed(scope))
+    context = replace(context, renamed=either(list(_renamed(scope, context))))
     inbound, outbound = (_entries(found, context, inbound=arriving) for arriving in (True, False))
-    chains = [*_translating(inbound), _chain("input", Hook.INPUT, inbound), _chain("output", Hook.OUTPUT, outbound)]
-    return Container(name, chains=tuple(chains), sets=sets, store="pf", owned=owned)
+    chains = [*_translating(inbound), *_tagging(inbound), *_filtering(inbound, outbound)]
+    return Container(name, chains=tuple(chains), sets=sets, store="pf", owned=owned, twice=True)
 
 
 def _tables(found: tuple[Statement, ...]) -> tuple[tuple[NamedSet, ...], Tables]:
@@ -139,7 +144,7 @@ def _returns(found: tuple[Statement, ...]) -> bool:
     return any(str(one).startswith("set block-policy return") for one in found)
 
 
-def _inbound_tags(found: tuple[Statement, ...]) -> frozenset[str]:
+def _inbound_tags(found: tuple[Statement, ...]) -> dict[str, int]:
     inbound: set[str] = set()
     others: set[str] = set()
     for one in _all(found):
@@ -147,18 +152,76 @@ def _inbound_tags(found: tuple[Statement, ...]) -> frozenset[str]:
         tags = {words[index + 1] for index, text in enumerate(words[:-1]) if text == "tag"}
         arriving = words[0] == "rdr" or (words[0] in FILTERS and "in" in words)
         (inbound if arriving else others).update(tags)
-    return frozenset(inbound - others)
+    return {tag: number for number, tag in enumerate(sorted(inbound - others), 1)}
+
+
+def _are_followed(found: tuple[Statement, ...]) -> bool:
+    """Whether it is known which tag a packet leaves with: where rules translate as well, only they may give tags."""
+    whole = tuple(_all(found))
+    giving = [one for one in whole if "tag" in _words(one)]
+    if any(one.tokens[0].text in ANCHORS and _hides_tags(one) for one in whole):
+        return False
+    if any("rdr-to" in _words(one) for one in whole):
+        return all({"pass", "quick", "rdr-to"} <= _words(one) for one in giving)
+    return all(one.tokens[0].text in ("pass", "block", "match", "rdr") for one in giving)
+
+
+def _hides_tags(anchor: Statement) -> bool:
+    """Rules that were not read may give any tag; of an anchor that is asked at once, the order is not kept."""
+    if anchor.body is None:
+        return not _is_ours(anchor)
+    return "quick" in _words(anchor) and any("tag" in _words(one) for one in _all(anchor.body))
+
+
+def _renamed(found: tuple[Statement, ...], context: Context) -> Iterator[Match]:
+    """The packets that may get another source before, or while, the rules for what leaves are asked."""
+    for one in _all(found):
+        first = one.tokens[0].text
+        if first in ("nat", "binat"):
+            yield both(ARRIVED, renamed(one, context))
+        elif first == "match" and not _words(one).isdisjoint(SOURCES):
+            entry = filter_entry(one, context, inbound=False)
+            yield from [both(ARRIVED, rule.match) for rule in entry.rules[:1]] if entry else ()
+        elif first in ("nat-anchor", "binat-anchor") and one.body is None and not _is_ours(one):
+            yield ARRIVED
+
+
+def _words(statement: Statement) -> set[str]:
+    return {token.text for token in statement.tokens}
 
 
 # ------------------------------------------------------------------ chains
 
 
-def _chain(name: str, hook: Hook, entries: list[Entry]) -> Chain:
-    rules = [Rule(KNOWN_CONNECTION, Accept(), comment="states")]
-    if hook is Hook.INPUT and any(PASSED in rule.effects for one in entries for rule in one.translation):
-        rules.append(Rule(TRANSLATED, Accept(), comment="translated"))
-    rules += [rule for one in _decided(entries) if one.early or not one.translation for rule in one.rules]
-    return Chain(name, tuple(rules), Base(hook, 0))
+def _filtering(inbound: list[Entry], outbound: list[Entry]) -> Iterator[Chain]:
+    yield _chain(Hook.INPUT, _passing(inbound), inbound)
+    elsewhere = any(REROUTED in rule.effects for one in inbound for rule in one.rules)
+    yield _chain(Hook.OUTPUT, [_STATES, *([_ELSEWHERE] if elsewhere else [])], outbound)
+
+
+def _chain(hook: Hook, first: list[Rule], entries: list[Entry]) -> Chain:
+    rules = [rule for one in _decided(entries) if one.early or not one.translation for rule in one.rules]
+    return Chain(hook.value, (*first, *rules), Base(hook, 0))
+
+
+def _passing(inbound: list[Entry]) -> list[Rule]:
+    """What no rule is asked about when it arrives."""
+    translates = any(PASSED in rule.effects for one in inbound for rule in one.translation)
+    return [_STATES, *([_TRANSLATED] if translates else [])]
+
+
+def _tagging(inbound: list[Entry]) -> Iterator[Chain]:
+    """The tags that filter rules give, in the order of the text: another rule may decide."""
+    last = max((index for index, one in enumerate(inbound) if one.tagging), default=-1)
+    if last >= 0:
+        rules = [rule for one in inbound[: last + 1] for rule in _tags(one)]
+        yield Chain("tags", (*_passing(inbound), *rules), Base(Hook.INPUT, -1))
+
+
+def _tags(one: Entry) -> Iterator[Rule]:
+    for rule in one.rules[-1:] if one.tagging else ():
+        yield replace(rule, verdict=Continue(), effects=one.tagging)
+    yield from _kept(one) if one.quick else ()
 
 
 def _decided(entries: list[Entry]) -> list[Entry]:
@@ -190,10 +253,15 @@ def _until_translated(entries: list[Entry]) -> Iterator[Rule]:
         if one.translation:
             yield from one.translation
             continue
-        for rule in one.rules:
-            if not isinstance(rule.verdict, Continue):
-                kept = rule.verdict if isinstance(rule.verdict, Unknown) else Accept()
-                yield replace(rule, verdict=kept, effects=())
+        yield from _kept(one)
+
+
+def _kept(one: Entry) -> Iterator[Rule]:
+    """A rule as it keeps what it decides from all others."""
+    for rule in one.rules:
+        if not isinstance(rule.verdict, Continue):
+            kept = rule.verdict if isinstance(rule.verdict, Unknown) else Accept()
+            yield replace(rule, verdict=kept, effects=())
 
 
 # ------------------------------------------------------------------ statements
@@ -213,6 +281,9 @@ def _of_statement(one: Statement, context: Context, inbound: bool, depth: int) -
     elif first in TRANSLATIONS or (first == "no" and second in TRANSLATIONS):
         if inbound:
             yield translation_entry(one, context)
+        elif second == "pass" and first != "rdr":
+            match = both(ARRIVED, renamed(one, replace(context, renamed=NEVER)))
+            yield _entry(one, match, Unknown(f"which translations pass unfiltered: {one}"), quick=True)
     elif first == "set" and second == "skip":
         yield from _skipped(one, inbound)
     elif first in ANCHORS:

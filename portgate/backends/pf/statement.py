@@ -17,7 +17,7 @@ from portgate.backends.pf.hosts import Tables
 from portgate.backends.pf.pools import anywhere, family_of, pool, pool_words
 from portgate.backends.pf.tokens import Statement
 from portgate.backends.pf.words import FLAG_BITS
-from portgate.core.bsd import DST, NEVER, SRC, Side, both, either, family_test, of_icmp
+from portgate.core.bsd import ARRIVED, DST, NEVER, SRC, Side, both, either, family_test, of_icmp
 from portgate.core.dataclasses import dataclass
 from portgate.core.grouping import word
 from portgate.core.lowering import SYN_OF_SYN_ACK
@@ -48,28 +48,48 @@ from portgate.core.ruleset import (
 )
 
 IS_TCP = Test(Field.PROTOCOL, ((TCP, TCP),))
-PASSED = SetMark(Field.MARK, 0xFFFFFFFF, 1)  # a translation that is a decision, too
+PASSED = SetMark(Field.MARK, 1, 1)  # a translation that is a decision, too
+REROUTED = SetMark(Field.MARK, 2, 2)  # leaves by another interface than that of its route
+TAG_BITS = 0xFFFFFFFC
 THERE, BACK = (SRC, DST), (DST, SRC)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the statements before have set. `inbound_tags` are given to packets that arrive, and to no others."""
+    """What the other statements set.
+
+    **Shape** `tags` are those that only arriving packets get, numbered from 1, `followed` when it is known which packet
+    leaves with which; of the packets that are `renamed` the source is another one when the rules for what leaves are asked.
+    """
 
     tables: Tables
     returns: bool = False
-    inbound_tags: frozenset[str] = frozenset()
+    tags: Mapping[str, int] = field(default_factory=dict)
+    followed: bool = False
+    renamed: Match = NEVER
+
+    def tagging(self, tag: str) -> tuple[SetMark, ...]:
+        """What a rule does that gives the tag, if it is followed."""
+        return (SetMark(Field.MARK, TAG_BITS, self.tags[tag] << 2),) if self.followed and tag in self.tags else ()
+
+    def tagged(self, tag: str, *, inbound: bool) -> Match:
+        """The packets that have the tag. What is sent by this host has none that only arriving packets get."""
+        if self.followed and tag in self.tags and not inbound:
+            return Bits(Field.MARK, TAG_BITS, self.tags[tag] << 2)
+        doubt = Opaque(f"pf tagged {tag}", f"the tag {tag}")
+        return doubt if inbound or tag not in self.tags else both(ARRIVED, doubt)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A rule of pf: the rules that it means where it decides, and what it translates.
 
-    **Shape** `early`: translated before anything is filtered.
+    **Shape** `early`: translated before anything is filtered; `tagging` is done to all that it matches, though another one decides.
     """
 
     rules: tuple[Rule, ...]
     quick: bool = False
+    tagging: tuple[SetMark, ...] = ()
     translation: tuple[Rule, ...] = ()
     early: bool = False
 
@@ -95,6 +115,8 @@ class Draft:
     limit: Limit | None = None
     log: bool = False
     label: str = ""
+    tag: str = ""
+    rerouted: bool = False
     targets: tuple[Dnat, ...] = ()
     unknown: str = ""
     sides: tuple[Side, Side] = THERE
@@ -102,6 +124,9 @@ class Draft:
 
     def doubt(self, what: str, reason: str = "") -> None:
         self.doubts.append(Opaque(f"pf {what}", reason or what))
+
+    def tagging(self) -> tuple[SetMark, ...]:
+        return self.context.tagging(self.tag) if self.inbound else ()
 
     def doubt_of_rule(self, reason: str) -> None:
         self.doubts.append(Opaque(f"pf rule {self.text}: {reason}", reason))
@@ -167,7 +192,8 @@ def _verdict(action: str, answer: str, context: Context) -> PlainVerdict:
 
 
 def _entry(draft: Draft, action: str, verdict: PlainVerdict, origin: Origin) -> Entry:
-    effects: tuple[Effect, ...] = (Log(),) if draft.log else ()
+    rerouted = (REROUTED,) if draft.rerouted and draft.inbound else ()
+    effects: tuple[Effect, ...] = (*([Log()] if draft.log else []), *rerouted)
     match = match_of(draft, stateful=action == "pass" and not draft.stateless)
 
     def rule(match: Match, verdict: PlainVerdict, *more: Effect) -> Rule:
@@ -176,21 +202,30 @@ def _entry(draft: Draft, action: str, verdict: PlainVerdict, origin: Origin) -> 
     if draft.unknown:
         return Entry((rule(match, Unknown(draft.unknown)),), draft.quick)
     if draft.targets and draft.inbound:
-        passes = (PASSED,) if action == "pass" else ()
+        passes = (*draft.tagging(), *([PASSED] if action == "pass" else []))
         translation = tuple(rule(match, target, *passes) for target in draft.targets)
-        return Entry((rule(match, verdict),), draft.quick, translation, early=action == "match")
+        return Entry((rule(match, verdict),), draft.quick, (), translation, early=action == "match")
     if draft.limit is not None and action == "pass":
         within = rule(both(match, _within(draft)), verdict)
-        return Entry((within, rule(match, Drop())), draft.quick)
-    return Entry((rule(match, verdict),), draft.quick)
+        return Entry((within, rule(match, Drop())), draft.quick, draft.tagging())
+    return Entry((rule(match, verdict),), draft.quick, draft.tagging())
 
 
 def match_of(draft: Draft, *, stateful: bool) -> Match:
     """Everything that the rule tests."""
     order = ("interface", "proto", "from", "sport", "to", "dport", "icmp")
     family = () if draft.family is None else (family_test(draft.family),)
-    parts = [draft.parts[name] for name in order if name in draft.parts]
+    parts = [_as_renamed(draft, name) for name in order if name in draft.parts]
     return both(*family, *parts, *_flags(draft, stateful), *draft.doubts)
+
+
+def _as_renamed(draft: Draft, name: str) -> Match:
+    """A part; of what leaves with another source than it came with, a test of the source is a doubt."""
+    found, renamed = draft.parts[name], draft.context.renamed
+    if draft.inbound or name not in ("from", "sport") or NEVER == renamed or found == ALWAYS:
+        return found
+    doubt = Opaque(f"pf renamed {found}", "the source that it is given")
+    return either([both(found, Not(renamed)), both(doubt, renamed)])
 
 
 def _flags(draft: Draft, stateful: bool) -> tuple[Match, ...]:
@@ -346,6 +381,10 @@ def _label(cursor: Cursor, draft: Draft) -> None:
     draft.label = draft.label or cursor.take()
 
 
+def _tag(cursor: Cursor, draft: Draft) -> None:
+    draft.tag = cursor.take()
+
+
 def _skip_one(cursor: Cursor, _: Draft) -> None:
     cursor.listed(cursor.take)
 
@@ -393,11 +432,11 @@ def _fragment(_: Cursor, draft: Draft) -> None:
 
 
 def _tagged(cursor: Cursor, draft: Draft) -> None:
-    name = cursor.take()
-    if not draft.inbound and name in draft.context.inbound_tags:
-        draft.doubts.append(NEVER)
-    else:
-        draft.doubt(f"tagged {name}", f"the tag {name}")
+    draft.doubts.append(draft.context.tagged(cursor.take(), inbound=draft.inbound))
+
+
+def _received_on(cursor: Cursor, draft: Draft) -> None:
+    draft.doubts.append(both(ARRIVED, either(cursor.listed(lambda: hosts.interface(cursor, Field.IIF)))))
 
 
 def _negated(cursor: Cursor, draft: Draft) -> None:
@@ -408,8 +447,13 @@ def _negated(cursor: Cursor, draft: Draft) -> None:
     draft.doubts[-1] = Not(draft.doubts[-1])
 
 
+def _route_to(cursor: Cursor, draft: Draft) -> None:
+    draft.rerouted = True
+    _route(cursor, draft)
+
+
 def _route(cursor: Cursor, _: Draft) -> None:
-    """Where a packet leaves, or its answers; whether it passes does not change."""
+    """Where a copy of a packet leaves, or its answers; whether it passes does not change."""
     cursor.listed(lambda: _gateway(cursor))
     pool_words(cursor)
 
@@ -448,11 +492,11 @@ _PARTS: Mapping[str, Callable[[Cursor, Draft], None]] = {
     "in": _direction("in"), "out": _direction("out"), "quick": _quick, "log": _log, "on": _on, "inet": _inet, "inet6": _inet6,
     "proto": _proto, "from": _from, "to": _to, "flags": _read_flags, "icmp-type": _icmp(ICMP),
     "icmp6-type": _icmp(ICMPV6), "keep": _keep, "modulate": _keep, "synproxy": _keep, "no": _no, "label": _label,
-    "once": _once, "fragment": _fragment, "ridentifier": _skip_one, "tracker": _skip_one, "tag": _skip_one, "queue": _skip_parenthesised, "dnpipe": _skip_parenthesised,
+    "once": _once, "fragment": _fragment, "ridentifier": _skip_one, "tracker": _skip_one, "tag": _tag, "queue": _skip_parenthesised, "dnpipe": _skip_parenthesised,
     "dnqueue": _skip_parenthesised, "scrub": _skip_parenthesised, "set": _set, "rtable": _skip_one,
     "user": _doubtful("user"), "group": _doubtful("group"), "tos": _doubtful("tos"), "prio": _doubtful("prio"),
-    "received-on": _doubtful("received-on"), "max-pkt-rate": _doubtful("max-pkt-rate"),
-    "probability": _probability, "tagged": _tagged, "!": _negated, "route-to": _route, "reply-to": _route,
+    "received-on": _received_on, "max-pkt-rate": _doubtful("max-pkt-rate"),
+    "probability": _probability, "tagged": _tagged, "!": _negated, "route-to": _route_to, "reply-to": _route,
     "dup-to": _route, "nat-to": _nat_to, "rdr-to": _rdr_to, "binat-to": _binat_to,
     "af-to": _other_translation, "divert-to": _other_translation, "divert-packet": _other_translation,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from portgate.backends.pf.pools import anywhere, pool
 from portgate.backends.pf.statement import BACK, PASSED, Context, Draft, Entry, map_back, match_of, read_parts
 from portgate.backends.pf.tokens import Statement
 from portgate.core.bsd import DST
-from portgate.core.ruleset import Accept, Effect, Log, Origin, PlainVerdict, Rule, Snat
+from portgate.core.ruleset import Accept, Effect, Log, Match, Origin, PlainVerdict, Rule, Snat
 
 
 def translation_entry(statement: Statement, context: Context) -> Entry:
@@ -25,10 +25,22 @@ def translation_entry(statement: Statement, context: Context) -> Entry:
         draft.sides = BACK
     read_parts(head, draft)
     verdicts = (Accept(),) if refused else _verdicts(kind, target, draft)
-    effects: tuple[Effect, ...] = (*([Log()] if draft.log else []), *([PASSED] if passes else []))
+    changes = (*([PASSED] if passes else []), *draft.tagging())
+    effects: tuple[Effect, ...] = (*([Log()] if draft.log else []), *changes)
     match, origin = match_of(draft, stateful=False), Origin(str(statement), statement.line)
     rules = tuple(Rule(match, verdict, effects, draft.label, origin) for verdict in verdicts)
     return Entry((), translation=rules, early=True)
+
+
+def renamed(statement: Statement, context: Context) -> Match:
+    """The packets that a `nat` or `binat` rule gives another source."""
+    end = next((index for index, one in enumerate(statement.tokens) if one.text == "->"), len(statement.tokens))
+    head = Cursor(statement.tokens[:end])
+    head.take()
+    head.accept("pass")
+    draft = Draft(context, inbound=False, text=str(statement))
+    read_parts(head, draft)
+    return match_of(draft, stateful=False)
 
 
 def _verdicts(kind: str, cursor: Cursor, draft: Draft) -> tuple[PlainVerdict, ...]:
