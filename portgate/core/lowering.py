@@ -276,7 +276,9 @@ class _Lowering:
 
 def twice(desired: Ruleset) -> Ruleset:
     """Rules of ours as they are where what passes through is asked about twice: what a forward leads to another host may leave."""
-    return Ruleset(tuple(replace(one, chains=tuple(map(_leaving, one.chains)), twice=True) for one in desired.containers))
+    return Ruleset(
+        tuple(replace(one, chains=tuple(map(_leaving, one.chains)), twice=True) for one in desired.containers)
+    )
 
 
 def _leaving(chain: Chain) -> Chain:

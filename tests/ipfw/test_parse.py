@@ -516,3 +516,37 @@ def test_a_script_that_never_ends_is_refused() -> None:
 
 def test_the_kind_of_readings() -> None:
     assert BACKEND.reading_kinds == ("ipfw",)
+
+
+# ------------------------------------------------------------------ what passes through
+
+ROUTER = Host(tuple(parse_interfaces(Reading("interfaces", "em0:192.0.2.1/24,em1:10.0.0.1/8", "a test"))))
+
+
+@pytest.mark.parametrize(
+    ("text", "fate"),
+    [
+        ("add deny ip from any to any\n", "drop"),
+        ("add allow ip from any to any\n", "accept"),
+        ("add allow ip from any to any in\n", "drop"),
+        ("add allow ip from any to any out\n", "drop"),
+        ("add allow ip from any to any via em1\n", "drop"),
+        ("add allow ip from any to any via em1\nadd allow ip from any to any via em0\n", "accept"),
+        ("add allow ip from any to any in\nadd allow ip from any to any out recv em1 xmit em0\n", "accept"),
+        ("add allow ip from any to any in\nadd allow ip from any to any out recv em0\n", "drop"),
+        ("add reset ip from any to any out\nadd allow ip from any to any\n", "reject"),
+        ("add check-state\nadd allow tcp from any to any in recv em1 setup keep-state\n", "accept"),
+        ("add allow tcp from any to any in recv em1 setup keep-state\n", "accept"),
+        ("add check-state :a\nadd allow tcp from any to any in setup record-state :a\n", "accept"),
+        ("add check-state :b\nadd allow tcp from any to any in setup record-state :a\n", "drop"),
+        (
+            "add allow tcp from any to any in setup record-state :a\nadd count udp from any to any keep-state :b\n",
+            "drop",
+        ),
+        ("add fwd 10.9.9.9 ip from any to any in\nadd allow ip from any to any\n", "depends"),
+        ("net.inet.ip.fw.default_to_accept: 1\n", "accept"),
+    ],
+)
+def test_what_passes_through_must_pass_where_it_arrives_and_where_it_leaves(text: str, fate: str) -> None:
+    one = replace(packet("tcp 10.0.0.7 22 em1 2"), dst=parse_address("192.0.2.9")[1])
+    assert decide(read(text), [one], ROUTER)[0].answer.fate.value == fate

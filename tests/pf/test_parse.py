@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,8 +15,8 @@ from portgate.core.facts import parse_interfaces
 from portgate.core.listener import Interface
 from portgate.core.net import Family, parse_address
 from portgate.core.packets import Packet
-from portgate.core.ruleset import Dnat, Lookup, Opaque, Ruleset
-from portgate.core.trace import decide
+from portgate.core.ruleset import Dnat, Hook, Lookup, Opaque, Ruleset
+from portgate.core.trace import decide, trace
 from tests.pf.texts import read
 from tests.written import unequal
 
@@ -203,7 +204,6 @@ def test_a_comment_that_ends_in_a_backslash_hides_the_next_line() -> None:
         "os Linux",
         "probability 50%",
         "tagged x",
-        "received-on em1",
         "tos lowdelay",
         "from no-route",
         "from egress",
@@ -457,3 +457,95 @@ def test_a_source_translation_is_of_the_interface_that_a_packet_leaves_by() -> N
     chain = read("nat on em0 inet from 10.0.0.0/8 to any -> (em0)\npass all\n").containers[0].chain("postrouting")
     assert chain is not None
     assert "OIF" in str(chain.rules[0].match) and "IIF" not in str(chain.rules[0].match)
+
+
+# ------------------------------------------------------------------ what passes through
+
+ROUTER = Host(
+    tuple(parse_interfaces(Reading("interfaces", "em0:192.0.2.1/24,em1:10.0.0.1/8,em2:172.16.0.1/16", "a test")))
+)
+NAT = "nat on em0 from 10.0.0.0/8 to any -> (em0)\n"
+
+
+def through(text: str, source: str = "10.0.0.7", iif: str = "em1", to: str = "192.0.2.9") -> str:
+    one = replace(packet(source, iif, 22), dst=parse_address(to)[1])
+    return str(decide(read(text), [one], ROUTER)[0].answer.fate)
+
+
+@pytest.mark.parametrize(
+    ("text", "fate"),
+    [
+        ("block all\n", "drop"),
+        ("", "accept"),
+        ("block all\npass in on em1\n", "drop"),
+        ("block all\npass out on em0\n", "drop"),
+        ("block all\npass in on em1\npass out on em0\n", "accept"),
+        ("block all\npass in on em1\npass out on em2\n", "drop"),
+        ("set skip on em1\nblock all\npass out on em0\n", "accept"),
+        ("set skip on em1\nblock all\n", "drop"),
+        ("set skip on { em0 em1 }\nblock all\n", "accept"),
+        ("block all\npass in\npass out on em0 received-on em1\n", "accept"),
+        ("block all\npass in\npass out on em0 received-on em2\n", "drop"),
+        ("block all\npass in\npass out on em0 ! received-on em2\n", "accept"),
+        ("block return out\n", "reject"),
+    ],
+)
+def test_what_passes_through_must_pass_where_it_arrives_and_where_it_leaves(text: str, fate: str) -> None:
+    assert through(text) == fate
+
+
+def test_a_trace_tells_the_rules_of_both_ways() -> None:
+    one = replace(packet("10.0.0.7", "em1", 22), dst=parse_address("192.0.2.9")[1])
+    steps = trace(read("block all\npass in on em1\n"), one, ROUTER).steps
+    assert [(step.hook, step.outcome) for step in steps] == [(Hook.INPUT, "accept"), (Hook.OUTPUT, "drop")]
+
+
+def test_which_way_out_is_not_known_is_a_doubt_only_where_rules_differ() -> None:
+    assert through("block all\npass in\npass out\n", to="198.51.100.1") == "accept"
+    assert through("block all\npass in\npass out on em0\n", to="198.51.100.1") == "depends"
+
+
+@pytest.mark.parametrize(
+    ("rules", "fate"),
+    [
+        ("pass in on em1 tag LAN", "accept"),
+        ("pass in on em2 tag LAN\npass in on em1", "drop"),
+        ("pass in on em1 tag LAN\npass in proto tcp", "accept"),  # another rule decides, and the tag stays
+        ("match in on em1 tag LAN\npass in proto tcp", "accept"),
+        ("pass in quick proto tcp\nmatch in on em1 tag LAN", "drop"),
+        ("pass in on em1 tag LAN\npass in proto tcp tag OTHER", "drop"),
+    ],
+)
+def test_a_tag_is_kept_on_the_way_through(rules: str, fate: str) -> None:
+    assert through(f"block all\n{rules}\npass out tagged LAN\n") == fate
+
+
+def test_a_tag_is_a_doubt_where_rules_that_were_not_read_may_give_it() -> None:
+    assert (
+        through('block all\nanchor "x" in on em2\npass in\npass in on em2 tag LAN\npass out tagged LAN\n') == "depends"
+    )
+
+
+def test_the_rules_for_what_leaves_see_a_translated_source() -> None:
+    assert through(f"{NAT}block out\npass out on em0 from 10.0.0.0/8\n") == "depends"
+    assert through(f"{NAT}block out\npass out on em0\n") == "accept"
+    assert through(f"{NAT}block out\npass out on em2 from 10.0.0.0/8\n", to="172.16.0.9") == "accept"
+    assert through("match out on em0 nat-to (em0)\nblock out\npass out from 10.0.0.0/8\n") == "depends"
+    assert through("block out\npass out from 10.0.0.0/8 nat-to (em0)\n") == "accept"
+    assert through(NAT.replace("nat on", "nat pass on") + "block all\npass in\n") == "depends"
+    assert through('nat-anchor "x"\nblock out\npass out from 10.0.0.0/8\n') == "depends"
+
+
+def test_another_way_out_is_a_doubt() -> None:
+    assert through("block all\npass in route-to (em2 172.16.0.9)\npass out on em0\n") == "depends"
+
+
+def test_a_redirect_to_another_host_is_filtered_on_both_ways() -> None:
+    rdr = "rdr on em0 inet proto tcp from any to 192.0.2.1 port 22 -> 10.0.0.7\nblock all\n"
+
+    def fate(rules: str) -> str:
+        return through(rdr + rules, "192.0.2.9", "em0", "192.0.2.1")
+
+    assert fate("pass in on em0 to 10.0.0.7\npass out on em1 to 10.0.0.7\n") == "accept"
+    assert fate("pass in on em0 to 192.0.2.1\npass out on em1\n") == "drop"
+    assert fate("pass in on em0\n") == "drop"

@@ -145,7 +145,11 @@ class _Parts:
     def _entered(self, flow: str) -> Match:
         """What has made a state when it arrived, and now passes through."""
         bit = self.bits.get(flow)
-        return Bits(Field.MARK, bit, bit) if bit else Opaque(f"ipfw states {flow}", f"whether it has a state of the name {flow}")
+        return (
+            Bits(Field.MARK, bit, bit)
+            if bit
+            else Opaque(f"ipfw states {flow}", f"whether it has a state of the name {flow}")
+        )
 
     # -------------------------------------------------------------- one rule
 

@@ -22,7 +22,7 @@ from portgate.backends.pf.statement import PASSED, REROUTED, Context, Entry, fil
 from portgate.backends.pf.tables import table
 from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
 from portgate.backends.pf.translation import renamed, translation_entry
-from portgate.core.bsd import ARRIVED, LOOPBACK, NEVER, SRC, both, either, family_test
+from portgate.core.bsd import ARRIVED, LOOPBACK, SRC, both, either, family_test
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family
@@ -282,7 +282,7 @@ def _of_statement(one: Statement, context: Context, inbound: bool, depth: int) -
         if inbound:
             yield translation_entry(one, context)
         elif second == "pass" and first != "rdr":
-            match = both(ARRIVED, renamed(one, replace(context, renamed=NEVER)))
+            match = both(ARRIVED, renamed(one, context))
             yield _entry(one, match, Unknown(f"which translations pass unfiltered: {one}"), quick=True)
     elif first == "set" and second == "skip":
         yield from _skipped(one, inbound)

@@ -222,7 +222,7 @@ def match_of(draft: Draft, *, stateful: bool) -> Match:
 def _as_renamed(draft: Draft, name: str) -> Match:
     """A part; of what leaves with another source than it came with, a test of the source is a doubt."""
     found, renamed = draft.parts[name], draft.context.renamed
-    if draft.inbound or name not in ("from", "sport") or NEVER == renamed or found == ALWAYS:
+    if draft.inbound or name not in ("from", "sport") or renamed == NEVER or found == ALWAYS:
         return found
     doubt = Opaque(f"pf renamed {found}", "the source that it is given")
     return either([both(found, Not(renamed)), both(doubt, renamed)])

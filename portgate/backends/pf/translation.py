@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.pools import anywhere, pool
 from portgate.backends.pf.statement import BACK, PASSED, Context, Draft, Entry, map_back, match_of, read_parts
 from portgate.backends.pf.tokens import Statement
-from portgate.core.bsd import DST
+from portgate.core.bsd import DST, NEVER
 from portgate.core.ruleset import Accept, Effect, Log, Match, Origin, PlainVerdict, Rule, Snat
 
 
@@ -20,7 +22,7 @@ def translation_entry(statement: Statement, context: Context) -> Entry:
     end = next((index for index, one in enumerate(statement.tokens) if one.text == "->"), len(statement.tokens))
     head, target = Cursor(statement.tokens[:end]), Cursor(statement.tokens)
     head.at, target.at = 1 + refused + passes, end
-    draft = Draft(context, inbound=kind != "nat", text=str(statement))
+    draft = Draft(replace(context, renamed=NEVER), inbound=kind != "nat", text=str(statement))
     if kind == "binat":
         draft.sides = BACK
     read_parts(head, draft)
@@ -38,7 +40,7 @@ def renamed(statement: Statement, context: Context) -> Match:
     head = Cursor(statement.tokens[:end])
     head.take()
     head.accept("pass")
-    draft = Draft(context, inbound=False, text=str(statement))
+    draft = Draft(replace(context, renamed=NEVER), inbound=False, text=str(statement))
     read_parts(head, draft)
     return match_of(draft, stateful=False)
 
