@@ -526,6 +526,11 @@ def test_a_tag_is_a_doubt_where_rules_that_were_not_read_may_give_it() -> None:
     )
 
 
+def test_a_tag_is_a_doubt_where_rules_of_both_directions_give_another() -> None:
+    assert through("block all\npass in tag LAN\npass on em1 tag OTHER\npass out tagged LAN\n") != "accept"
+    assert through("block all\npass in tag LAN\nmatch out tag OTHER\npass out tagged LAN\n") == "depends"
+
+
 def test_the_rules_for_what_leaves_see_a_translated_source() -> None:
     assert through(f"{NAT}block out\npass out on em0 from 10.0.0.0/8\n") == "depends"
     assert through(f"{NAT}block out\npass out on em0\n") == "accept"

@@ -1,8 +1,8 @@
 """Readings of ipfw as rules: listings, files for `ipfw FILE`, scripts for the shell.
 
 Theory
-    What arrives is judged in `input`, what leaves in `output`, what passes through in both; the last rule of all, 65535, is the default of both. `fwd` to
-    this host translates in `prerouting`.
+    What arrives is judged in `input`, what leaves in `output`, what passes through in both; the last rule of all, 65535, is
+    the default of both. `fwd` to this host translates in `prerouting`.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _are_followed(found: tuple[Statement, ...]) -> bool:
         return False
     if any("rdr-to" in _words(one) for one in whole):
         return all({"pass", "quick", "rdr-to"} <= _words(one) for one in giving)
-    return all(one.tokens[0].text in ("pass", "block", "match", "rdr") for one in giving)
+    return all(one.tokens[0].text == "rdr" or (one.tokens[0].text in FILTERS and "in" in _words(one)) for one in giving)
 
 
 def _hides_tags(anchor: Statement) -> bool:

@@ -200,7 +200,7 @@ def _entry(draft: Draft, action: str, verdict: PlainVerdict, origin: Origin) -> 
         return Rule(match, verdict, (*effects, *more), draft.label, origin)
 
     if draft.unknown:
-        return Entry((rule(match, Unknown(draft.unknown)),), draft.quick)
+        return Entry((rule(match, Unknown(draft.unknown)),), draft.quick, draft.tagging())
     if draft.targets and draft.inbound:
         passes = (*draft.tagging(), *([PASSED] if action == "pass" else []))
         translation = tuple(rule(match, target, *passes) for target in draft.targets)
