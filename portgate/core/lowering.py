@@ -274,16 +274,14 @@ class _Lowering:
             yield from _slotted(one, SLOTS[field], self._table(self.named(named.name), FAMILY_OF[field], values), rule)
 
 
-def twice(desired: Ruleset) -> Ruleset:
-    """Rules of ours as they are where what passes through is asked about twice: what a forward leads to another host may leave."""
-    return Ruleset(
-        tuple(replace(one, chains=tuple(map(_leaving, one.chains)), twice=True) for one in desired.containers)
-    )
+def twice(desired: Ruleset, leaving: Match) -> Ruleset:
+    """Rules of ours as they are where what passes through is asked about twice; of that, `leaving` may leave unasked."""
+    unasked = Rule(leaving, Accept(), comment="passes through")
 
+    def asked(chain: Chain) -> Chain:
+        return replace(chain, rules=(unasked, *chain.rules)) if chain.name == "output" else chain
 
-def _leaving(chain: Chain) -> Chain:
-    forwarded = Rule(Test(Field.DNATED, ((1, 1),)), Accept(), comment="forwarded")
-    return replace(chain, rules=(forwarded, *chain.rules)) if chain.name == "output" else chain
+    return Ruleset(tuple(replace(one, chains=tuple(map(asked, one.chains)), twice=True) for one in desired.containers))
 
 
 def label_text(comment: str) -> str:

@@ -41,9 +41,10 @@ class Ipfw:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
+        from portgate.core.bsd import ARRIVED
         from portgate.core.lowering import twice
 
-        return twice(desired)
+        return twice(desired, ARRIVED)  # which has made a state
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.ipfw import emit

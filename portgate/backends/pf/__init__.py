@@ -39,8 +39,9 @@ class Pf:
 
     def lower(self, desired: Ruleset) -> Ruleset:
         from portgate.core.lowering import twice
+        from portgate.core.ruleset import Field, Test
 
-        return twice(desired)
+        return twice(desired, Test(Field.DNATED, ((1, 1),)))  # which has a tag
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.pf import emit, session
