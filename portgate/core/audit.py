@@ -13,14 +13,13 @@ from datetime import date
 from functools import cached_property, partial
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
-from portgate.core.chains import ChainEvaluation, Kind, leaf_of
 from portgate.core.dataclasses import dataclass
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.facts import NO_FACTS, Facts
 from portgate.core.focus import only_near, steady_fields
 from portgate.core.listener import Listener
-from portgate.core.matches import Doubts, exactly
+from portgate.core.matches import exactly
 from portgate.core.net import (
     PORT_PROTOCOLS,
     Family,
@@ -431,13 +430,13 @@ def _waits_in_vain(grant: Grant, listeners: Sequence[Listener]) -> bool:
 
 
 def _of_rules(live: Ruleset) -> Iterator[Finding]:
-    """PG607, and chain by chain PG608, in rules that are not ours: those that would end a packet's way, but that none reaches."""
+    """PG607, and chain by chain PG608, in rules that are not ours: those that decide, but could go."""
     stores = [(one.store, one.name) for one in live.containers if _blocks(one)]
     if {"legacy", "nft"} <= {store for store, _ in stores}:
         yield Finding(Diagnostic("PG607", f"a packet must pass each of: {', '.join(name for _, name in stores)}"))
     for number, container in enumerate(live.containers):
-        if container.families and not container.owned:
-            yield from _dead_rules(live, container, number)
+        if container.families and not container.owned and any(chain.rules for chain in container.chains):
+            yield from _needless(container, number)
 
 
 def _blocks(container: Container) -> bool:
@@ -447,33 +446,19 @@ def _blocks(container: Container) -> bool:
     return bool(container.families) and any(isinstance(one, Drop | Reject) for one in (*ways, *defaults))
 
 
-def _dead_rules(live: Ruleset, container: Container, number: int) -> Iterator[Finding]:
-    """Rules that are dead in every family that the container sees."""
+def _needless(container: Container, number: int) -> Iterator[Finding]:
+    """Rules that could go from its chains, all of them together."""
+    from portgate.core.redundant import Surplusage  # most hosts of a plan have no such rules
+
+    looked = Surplusage(container)
     for chain in container.chains:
-        ending = {
-            Place(number, chain.name, index)
-            for index, rule in enumerate(chain.rules)
-            if isinstance(rule.verdict, Accept | Drop | Reject | Dnat)
-        }
-        alive: set[Place | None] = set()
-        for family in container.families:
-            known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
-            evaluation = ChainEvaluation(
-                Doubts(Space()), ANY_HOST, family, container, known=known, early=False, number=number
-            )
-            diagram = evaluation.chain(chain.name)
-            alive |= {
-                leaf_of(leaf).place
-                for leaf in evaluation.space.leaves(diagram)
-                if leaf_of(leaf).kind is not Kind.RETURN
-            }
-        for place in sorted(ending - alive):
-            rule = live.rule(place)
-            if rule is not None:
-                detail = (
-                    f"rule {place.rule + 1} of chain {chain.name} in {container.name} never matches: {rule_text(rule)}"
-                )
-                yield Finding(Diagnostic("PG608", detail), place=place)
+        found = looked.of(chain)
+        for one in found.rules:
+            detail = f"rule {one.rule + 1} of chain {chain.name} in {container.name} {one.why}"
+            diagnostic = Diagnostic("PG608", f"{detail}: {rule_text(chain.rules[one.rule])}")
+            yield Finding(diagnostic, place=Place(number, chain.name, one.rule))
+        if not found.complete:
+            yield Finding(Diagnostic("PG612", f"chain {chain.name} in {container.name} has {len(chain.rules)} rules"))
 
 
 # ------------------------------------------------------------------ words

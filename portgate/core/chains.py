@@ -34,6 +34,7 @@ from portgate.core.packets import NAT_DONE, UNTRACKED_STATE
 from portgate.core.ruleset import (
     Accept,
     All,
+    Chain,
     Container,
     Continue,
     CtState,
@@ -166,11 +167,21 @@ class ChainEvaluation:
             chain = self.container.chain(name)
             if chain is None or name in self._open:
                 return self.missing(name)
-            self._open.add(name)
-            rows = [self.rule(rule, name, index) for index, rule in enumerate(chain.rules)]
-            found = self._chains[name] = self.compose([row for row in rows if row is not self.go_on])
-            self._open.remove(name)
+            found = self._chains[name] = self.compose([row for row in self._rows(chain) if row is not self.go_on])
         return found
+
+    def rows(self, chain: Chain) -> list[Diagram]:
+        """What each rule of a chain answers."""
+        for callee in self.callees_first(chain.name):
+            if callee != chain.name:
+                self._one_chain(callee)
+        return self._rows(chain)
+
+    def _rows(self, chain: Chain) -> list[Diagram]:
+        self._open.add(chain.name)
+        rows = [self.rule(rule, chain.name, index) for index, rule in enumerate(chain.rules)]
+        self._open.remove(chain.name)
+        return rows
 
     def missing(self, name: str) -> Diagram:
         """The answers of a chain that is not there, or calls itself."""
@@ -213,7 +224,7 @@ class ChainEvaluation:
         if isinstance(rule.verdict, Jump | Goto) and not (calling or rule.effects):
             verdict = self.space.leaf(rule.verdict)
         else:
-            verdict = self._verdict(rule.verdict, place, (chain, index))
+            verdict = self.verdict(rule.verdict, place, (chain, index))
         if rule.effects:
             verdict = self.after_effects(rule, chain, index, verdict)
         if verdict is self.go_on:
@@ -256,7 +267,8 @@ class ChainEvaluation:
             kept = () if cleared[level] else exactly(level)
             yield level, exclusive_or((exactly(bit), kept, exactly(other_mark(level)) if copied[level] else ()))
 
-    def _verdict(self, verdict: Verdict, place: Place | None, rule: tuple[str, int]) -> Diagram:
+    def verdict(self, verdict: Verdict, place: Place | None, rule: tuple[str, int]) -> Diagram:
+        """What a verdict answers; `rule` is the chain and the index of the rule that has it."""
         leaf = self.space.leaf
         match verdict:
             case Continue():
@@ -339,7 +351,7 @@ class ChainEvaluation:
         }
         result = self.matches.boxes(verdict.fields, [(box, holes[plain]) for box, plain in verdict.entries], self.go_on)
         for plain, hole in holes.items():
-            result = space.substitute(result, hole, self._verdict(plain, place, rule))
+            result = space.substitute(result, hole, self.verdict(plain, place, rule))
         return result
 
     def looked_up(self, verdict: VerdictMap) -> PlainVerdict:

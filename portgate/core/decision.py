@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 from portgate.core.net import Interval, Intervals, intersect, normalize
@@ -63,6 +64,7 @@ class Space:
         self._leaves: dict[Hashable, Diagram] = {}
         self._substitutions: dict[Diagram, _Substitution] = {}
         self._leaf_sets: dict[Diagram, frozenset[Diagram]] = {}
+        self._level_sets: dict[Diagram, frozenset[int]] = {}
         self.true = self.leaf(True)
         self.false = self.leaf(False)
 
@@ -232,7 +234,7 @@ class Space:
 
     def restrict(self, diagram: Diagram, values: Mapping[int, int]) -> Diagram:
         """The function that is left when these levels have these values."""
-        if levels(diagram).isdisjoint(values):
+        if self.levels(diagram).isdisjoint(values):
             return diagram
         memo: dict[Diagram, Diagram] = {}
         last = max(values)
@@ -297,6 +299,21 @@ class Space:
 
     def combine(self, left: Diagram, right: Diagram, answer: Callable[[Diagram, Diagram], Diagram | None]) -> Diagram:
         """What `answer` makes of both answers. It is asked about pairs of nodes too, and says None to be asked deeper."""
+        return self._combined(left, right, answer, side_by_side)
+
+    def within(
+        self, part: Diagram, outside: Diagram, other: Diagram, answer: Callable[[Diagram, Diagram], Diagram | None]
+    ) -> Diagram:
+        """The same where `part` is not the leaf `outside`, which stays. Takes time for that part only, however large `other` is."""
+        return part if part is outside else self._combined(part, other, answer, partial(_side_by_side_but, outside))
+
+    def _combined(
+        self,
+        left: Diagram,
+        right: Diagram,
+        answer: Callable[[Diagram, Diagram], Diagram | None],
+        pieces: Callable[[Diagram, Diagram], Iterable[tuple[int, Diagram, Diagram]]],
+    ) -> Diagram:
         memo: dict[tuple[Diagram, Diagram], Diagram] = {}
 
         def walk(a: Diagram, b: Diagram) -> Diagram:
@@ -306,7 +323,7 @@ class Space:
                 if found is not None:
                     pass
                 elif a.level == b.level:
-                    rows = [(cut, walk(x, y)) for cut, x, y in _side_by_side(a, b)]
+                    rows = [(cut, walk(x, y)) for cut, x, y in pieces(a, b)]
                     found = self.node(a.level, [cut for cut, _ in rows[:-1]], [child for _, child in rows])
                 elif a.level < b.level:
                     found = self.replaced(a, {child: walk(child, b) for child in dict.fromkeys(a.children)})
@@ -328,6 +345,16 @@ class Space:
             else:
                 found = frozenset().union(*[self.leaves(child) for child in dict.fromkeys(diagram.children)])
             self._leaf_sets[diagram] = found
+        return found
+
+    def levels(self, diagram: Diagram) -> frozenset[int]:
+        """Every level that it tests."""
+        if diagram.level == LEAF:
+            return _NO_LEVELS
+        found = self._level_sets.get(diagram)
+        if found is None:
+            below = {self.levels(child) for child in dict.fromkeys(diagram.children)}
+            found = self._level_sets[diagram] = frozenset((diagram.level,)).union(*below)
         return found
 
 
@@ -393,17 +420,35 @@ class _Substitution:
                 cut, x, a_cut, y, b_cut = a_cut, next(a_children), next(a_cuts), next(b_children), next(b_cuts)
 
 
-def _side_by_side(a: Diagram, b: Diagram) -> Iterator[tuple[int, Diagram, Diagram]]:
-    """The pieces on which neither of two nodes of one level changes: (last value, child of a, child of b)."""
+def side_by_side(a: Diagram, b: Diagram) -> Iterator[tuple[int, Diagram, Diagram]]:
+    """The pieces of the first level that two diagrams test, on which neither changes: (last value, child of a, child of b)."""
     i = j = 0
-    a_cuts, b_cuts = (*a.cuts, _ABOVE_ALL), (*b.cuts, _ABOVE_ALL)
+    level = min(a.level, b.level)
+    a_cuts, a_children = ((*a.cuts, _ABOVE_ALL), a.children) if a.level == level else ((_ABOVE_ALL,), (a,))
+    b_cuts, b_children = ((*b.cuts, _ABOVE_ALL), b.children) if b.level == level else ((_ABOVE_ALL,), (b,))
     while i < len(a_cuts) and j < len(b_cuts):
         cut = min(a_cuts[i], b_cuts[j])
-        yield cut, a.children[i], b.children[j]
+        yield cut, a_children[i], b_children[j]
         i, j = i + (a_cuts[i] == cut), j + (b_cuts[j] == cut)
 
 
+def _side_by_side_but(outside: Diagram, a: Diagram, b: Diagram) -> Iterator[tuple[int, Diagram, Diagram]]:
+    """The same of two nodes of one level, but pieces on which `a` is the leaf `outside` stay whole."""
+    first = 0
+    for cut, x in zip((*a.cuts, _ABOVE_ALL), a.children, strict=True):
+        if x is outside:
+            yield cut, x, b.children[0]
+        else:
+            index = bisect_left(b.cuts, first)
+            while index < len(b.cuts) and b.cuts[index] < cut:
+                yield b.cuts[index], x, b.children[index]
+                index += 1
+            yield cut, x, b.children[index]
+        first = cut + 1
+
+
 _ABOVE_ALL = 1 << 129
+_NO_LEVELS: frozenset[int] = frozenset()
 
 
 def evaluate(diagram: Diagram, values: Mapping[int, int]) -> Hashable:
