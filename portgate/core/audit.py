@@ -45,7 +45,7 @@ from portgate.core.packets import (
 )
 from portgate.core.policy import Grant, Policy
 from portgate.core.reach import Published, Reach, named, published, reaches
-from portgate.core.ruleset import Accept, Container, Dnat, Drop, Field, Place, Reject, Ruleset
+from portgate.core.ruleset import Container, Drop, Field, Place, Reject, Ruleset
 from portgate.core.semantics import DROPPED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import likely
 from portgate.core.words import rule_text
@@ -448,7 +448,7 @@ def _blocks(container: Container) -> bool:
 
 def _needless(container: Container, number: int) -> Iterator[Finding]:
     """Rules that could go from its chains, all of them together."""
-    from portgate.core.redundant import Surplusage  # most hosts of a plan have no such rules
+    from portgate.core.redundant import Surplusage  # noqa: PLC0415 - most hosts have no such rules
 
     looked = Surplusage(container)
     for chain in container.chains:

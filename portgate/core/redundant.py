@@ -140,7 +140,9 @@ class _Search:
             return self._left(blocks, part.earlier, says)
         pairs = list(zip(blocks, says, strict=True))
         later = self._left(blocks, part.later, [block.behind(say, part) for block, say in pairs] if asked else says)
-        before = [block.before(say, part, ends) for (block, say), ends in zip(pairs, later, strict=True)] if asked else says
+        before = (
+            [block.before(say, part, ends) for (block, say), ends in zip(pairs, later, strict=True)] if asked else says
+        )
         earlier = self._left(blocks, part.earlier, before)
         return [block.joined(one, other) for block, one, other in zip(blocks, earlier, later, strict=True)]
 
@@ -161,7 +163,11 @@ class _Search:
         return [block.go_on for block in blocks]
 
     def _taken(self, number: int, cells: Sequence[Diagram]) -> Surplus:
-        takers = {taker for line, cell in zip(self._lines, cells, strict=True) for taker in line.takers(number, cell, self._told)}
+        takers = {
+            taker
+            for line, cell in zip(self._lines, cells, strict=True)
+            for taker in line.takers(number, cell, self._told)
+        }
         named = sorted(takers, key=lambda taker: (taker < 0, taker))
         return Surplus(number, tuple(named[:MOST_TAKERS]), len(named) > MOST_TAKERS)
 
@@ -170,23 +176,23 @@ class _Part(NamedTuple):
     """2 ** level rules of a block, less where the block ends before."""
 
     level: int
-    index: int
+    nth: int
 
     @property
     def first(self) -> int:
-        return self.index << self.level
+        return self.nth << self.level
 
     @property
     def end(self) -> int:
-        return self.index + 1 << self.level
+        return self.nth + 1 << self.level
 
     @property
     def earlier(self) -> _Part:
-        return _Part(self.level - 1, 2 * self.index)
+        return _Part(self.level - 1, 2 * self.nth)
 
     @property
     def later(self) -> _Part:
-        return _Part(self.level - 1, 2 * self.index + 1)
+        return _Part(self.level - 1, 2 * self.nth + 1)
 
 
 class _Say(NamedTuple):
@@ -203,13 +209,17 @@ class _Say(NamedTuple):
 class _Line:
     """A chain in one family: the rows of its rules, as ways (which go on or do not) and as ends."""
 
-    def __init__(self, space: Space, go_on: Diagram, default: Diagram, ways: list[Diagram], ends: list[Diagram]) -> None:
+    def __init__(
+        self, space: Space, go_on: Diagram, default: Diagram, ways: list[Diagram], ends: list[Diagram]
+    ) -> None:
         self.space = space
         self.default = default
         self.blocks: list[_Block] = []
         reached = go_on
         for first in range(0, len(ways), BLOCK):
-            block = _Block(space, go_on, default, first, ways[first : first + BLOCK], ends[first : first + BLOCK], reached)
+            block = _Block(
+                space, go_on, default, first, ways[first : first + BLOCK], ends[first : first + BLOCK], reached
+            )
             reached = block.passing
             self.blocks.append(block)
 
@@ -223,11 +233,13 @@ class _Line:
     def takers(self, number: int, say: Diagram, told: Mapping[int, Surplus]) -> Iterator[int]:
         """The rules behind a rule that would decide the packets of its say."""
         nobody = self.blocks[0].nobody
+        left = say
         if self.space.leaves(say) - {nobody} != {self.default}:
             for block in self.blocks[number // BLOCK :]:
-                for index, say in block.takers(_Part(block.top, 0), say, number, told):  # noqa: B020, PLW2901
+                for index, rest in block.takers(_Part(block.top, 0), left, number, told):
+                    left = rest
                     yield index
-        if say is not nobody:
+        if left is not nobody:
             yield DEFAULT
 
 
@@ -270,10 +282,10 @@ class _Block:
         return self.joined(self._reached, self._ways[-1][0])
 
     def ends(self, part: _Part) -> Diagram:
-        return self._ends[part.level][part.index]
+        return self._ends[part.level][part.nth]
 
     def has(self, part: _Part) -> bool:
-        return part.index < len(self._ends[part.level])
+        return part.nth < len(self._ends[part.level])
 
     def joined(self, first: Diagram, second: Diagram) -> Diagram:
         return self.space.substitute(first, self.go_on, second)
@@ -328,12 +340,12 @@ class _Block:
 
     def behind(self, say: _Say, part: _Part) -> _Say:
         """The say of the later half of a part."""
-        way = self._ways[part.level - 1][2 * part.index]
+        way = self._ways[part.level - 1][2 * part.nth]
         return say.each(lambda one: self._passing(one, way))
 
     def before(self, say: _Say, part: _Part, rest: Diagram) -> _Say:
         """The say of its earlier half; `rest` are the ends of the later one without those that are told."""
-        way = self._ways[part.level - 1][2 * part.index]
+        way = self._ways[part.level - 1][2 * part.nth]
         cut = say.each(lambda one: self._decided_by(one, way))
         ends = self.ends(part.later)
         now = self._ending(cut.now, ends)
@@ -341,9 +353,11 @@ class _Block:
 
     def is_redundant(self, part: _Part, say: _Say) -> bool:
         ends = (self.space.leaves(say.now) | self.space.leaves(say.then)) - {self.nobody}
-        return not ends or all(self._is_alike(self._own(part.index), end) for end in ends)
+        return not ends or all(self._is_alike(self._own(part.nth), end) for end in ends)
 
-    def takers(self, part: _Part, say: Diagram, number: int, told: Mapping[int, Surplus]) -> Iterator[tuple[int, Diagram]]:
+    def takers(
+        self, part: _Part, say: Diagram, number: int, told: Mapping[int, Surplus]
+    ) -> Iterator[tuple[int, Diagram]]:
         """Rules behind a rule that decide packets of a say, each with the packets that are left then."""
         left = self._passing(say, self.ends(part))
         if left is say or self.first + part.end <= number + 1:
@@ -352,10 +366,12 @@ class _Block:
             if self.first + part.first not in told:
                 yield self.first + part.first, left
             return
+        asked = say
         for half in (part.earlier, part.later):
             if self.has(half):
-                for index, say in self.takers(half, say, number, told):  # noqa: B020, PLW2901
-                    yield index, say
+                for index, rest in self.takers(half, asked, number, told):
+                    asked = rest
+                    yield index, rest
 
     def _passing(self, say: Diagram, row: Diagram) -> Diagram:
         """The say about the packets that a row lets go on."""

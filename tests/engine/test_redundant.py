@@ -11,7 +11,7 @@ import pytest
 from portgate.core.audit import Situation, audit
 from portgate.core.focus import fields_of
 from portgate.core.net import Family
-from portgate.core.redundant import DEFAULT, Surplus, Surpluses, Surplusage
+from portgate.core.redundant import DEFAULT, Surplus, Surplusage, Surpluses
 from portgate.core.ruleset import (
     Accept,
     All,
@@ -94,7 +94,11 @@ def test_of_rules_that_stand_in_for_each_other_only_as_many_as_can_go_together()
     halves = rule(source("10.0.0.0/9"), ACCEPT), rule(source("10.128.0.0/9"), ACCEPT)
     assert redundant(rule(TEN, ACCEPT), *halves) == {1: (), 2: ()}
     assert redundant(*halves, rule(source("10.0.0.0/7"), ACCEPT)) == {0: (2,), 1: (2,)}
-    overlap = rule(source("10.0.0.0/9"), ACCEPT), rule(TEN, ACCEPT), rule(source("10.64.0.0/10", "10.128.0.0/9"), ACCEPT)
+    overlap = (
+        rule(source("10.0.0.0/9"), ACCEPT),
+        rule(TEN, ACCEPT),
+        rule(source("10.64.0.0/10", "10.128.0.0/9"), ACCEPT),
+    )
     assert redundant(*overlap) == {0: (1,), 2: ()}
 
 
@@ -222,7 +226,9 @@ def plain(container: Container) -> Container:
 
 def header_only(one: Rule) -> bool:
     fields = {*fields_of(one.match), *(one.verdict.fields if isinstance(one.verdict, VerdictMap) else ())}
-    return not any(each in NOT_OF_THE_HEADER or each.label.startswith("original") or each is Field.DNATED for each in fields)
+    return not any(
+        each in NOT_OF_THE_HEADER or each.label.startswith("original") or each is Field.DNATED for each in fields
+    )
 
 
 def test_exactly_the_rules_that_change_nothing_are_told() -> None:
@@ -270,7 +276,13 @@ def test_a_long_chain_is_looked_at_in_blocks_as_if_it_were_one() -> None:
 
 def test_where_it_would_take_too_long_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portgate.core.redundant.MOST_NODES", 0)
-    live = filtering(rule(port(22), ACCEPT), rule(TEN, ACCEPT), rule(port(22), ACCEPT), rule(source("10.1.0.0/16"), DROP), rule(port(22), ACCEPT))
+    live = filtering(
+        rule(port(22), ACCEPT),
+        rule(TEN, ACCEPT),
+        rule(port(22), ACCEPT),
+        rule(source("10.1.0.0/16"), DROP),
+        rule(port(22), ACCEPT),
+    )
     found = Surplusage(live.containers[0]).of(live.containers[0].chains[0])
     assert isinstance(found, Surpluses) and {one.takers for one in found.rules} == {()}
     assert [one.code for one in audit(Situation(live)).findings][-1] in ("PG608", "PG612")
