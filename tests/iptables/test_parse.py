@@ -176,7 +176,7 @@ def test_what_counts_is_another_doubt_in_every_rule() -> None:
         ("-j DNAT --to-destination 192.0.2.1-192.0.2.2", Dnat(Family.IPV4, parse_prefix("192.0.2.1-192.0.2.2")[1], None)),
         ("-j DNAT --to 192.0.2.1", Dnat(Family.IPV4, parse_prefix("192.0.2.1")[1], None)),
         ("-j REDIRECT --to 8080", Dnat(None, None, (8080, 8080))),
-        ("-j DNAT --to-destination :80", Unknown("DNAT --to-destination :80")),
+        ("-j DNAT --to-destination :80", Dnat(Family.IPV4, (0, 0xFFFFFFFF), (0, 0xFFFF))),
         ("-j TPROXY --on-port 1", Unknown("TPROXY --on-port 1")), ("-j nowhere", Unknown("nowhere")),
     ],
 )  # fmt: skip

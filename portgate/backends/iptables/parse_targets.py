@@ -93,10 +93,18 @@ def outcome(section: Section | None, chains: Collection[str], family: Family, ch
     try:
         return reader(section, family, chain)
     except NotUnderstoodError:
-        return Outcome(Unknown(section.text()))
+        return Outcome(_anywhere(family) if section.name in _TRANSLATING else Unknown(section.text()))
 
 
 # ------------------------------------------------------------------ verdicts
+
+
+_TRANSLATING = ("DNAT", "REDIRECT", "NETMAP")
+
+
+def _anywhere(family: Family) -> Dnat:
+    """A translation that is not understood may lead to any address and port."""
+    return Dnat(family, (0, family.top), (0, PORT_MAX))
 
 
 def _reject(section: Section, family: Family, chain: str) -> Outcome:
