@@ -8,12 +8,12 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from portgate.core.addresses import Host
-from portgate.core.decision import LEAF, Diagram, Space
+from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.matches import (
     DESTINATION,
     PROTOCOLS_WITH_PORTS,
@@ -30,7 +30,7 @@ from portgate.core.matches import (
     under,
 )
 from portgate.core.net import Family, Intervals, interface_interval
-from portgate.core.packets import NAT_DONE, UNTRACKED_STATE
+from portgate.core.packets import DOUBTS, MARK_BITS, NAT_DONE, UNTRACKED_STATE
 from portgate.core.ruleset import (
     Accept,
     All,
@@ -103,6 +103,108 @@ def plain_verdicts(rule: Rule) -> Iterator[PlainVerdict]:
         yield rule.verdict
 
 
+class Merging:
+    """Keeps what hangs on doubts small: where more of them matter for one packet than can be kept apart, they are merged.
+
+    Theory
+        Doubts are levels below the header, so what is left of a diagram for one packet is a function of doubts, and its
+        size may grow with all their combinations. Beyond a bound it becomes one in which every answer that it had is
+        possible, on new doubts that are its own: fewer combinations are told apart, none is lost, so what does not depend on doubts
+        afterwards did not before. Equal functions are merged into equal ones, different ones never.
+    """
+
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
+        self._space = doubts.space
+        self._known: dict[Diagram, Diagram] = {}
+
+    def bounded(self, diagram: Diagram) -> Diagram:
+        if len(self._doubts) <= FEW_DOUBTS:
+            return diagram
+        return self._walk(diagram)
+
+    def _walk(self, node: Diagram) -> Diagram:
+        if not self._space.tested(node) >> MARK_BITS:
+            return node
+        found = self._known.get(node)
+        if found is None:
+            new = node
+            if node.level < DOUBTS:
+                new = self._space.replaced(node, {child: self._walk(child) for child in dict.fromkeys(node.children)})
+            if new.level >= MARK_BITS and self._is_too_much(new):
+                new = self._merged(new)
+            found = self._known[node] = self._known[new] = new
+        return found
+
+    def _is_too_much(self, node: Diagram) -> bool:
+        states = {leaf_of(leaf).state for leaf in self._space.leaves(node)}
+        return len(states) > MOST_STATES or _has_more(node, MOST_DOUBTFUL if node.level >= DOUBTS else MOST_MARKED)
+
+    def _merged(self, node: Diagram) -> Diagram:
+        """Every answer of the node, whatever its doubts are. Of very many rules that decide one is named."""
+        leaves = sorted(map(leaf_of, self._space.leaves(node)), key=str)
+        named = len({leaf.place for leaf in leaves}) <= MOST_PLACES
+        groups: dict[tuple[Kind, Place | None, State], list[Leaf]] = {}
+        for leaf in leaves:
+            rest = tuple(item for item in leaf.state if not is_mark_bit(item[0]))
+            groups.setdefault((leaf.kind, leaf.place if named else None, rest), []).append(leaf)
+        reason = self._reason(node)
+        first, *others = (
+            self._space.leaf(some[0]._replace(state=self._joined(some, f"merged {id(node)} {number}", reason)))
+            for number, some in enumerate(groups.values())
+        )
+        result = first
+        for number, leaf in enumerate(others):
+            condition = self._doubts.condition(f"merged {id(node)} is {number}", reason)
+            result = self._space.choose(condition, leaf, result)
+        return result
+
+    def _reason(self, node: Diagram) -> str:
+        reasons = sorted({self._doubts.reason(level) for level in levels(node) if level >= DOUBTS}) or ["marks"]
+        told = ", ".join(one.removeprefix(TOGETHER) for one in reasons[:MOST_REASONS])
+        return TOGETHER + told + (", ..." if len(reasons) > MOST_REASONS else "")
+
+    def _joined(self, leaves: Sequence[Leaf], key: str, reason: str) -> State:
+        """A state that may be any of theirs: a bit of a mark in which they differ is a doubt."""
+        known = [dict(leaf.state) for leaf in leaves]
+        bits = {level for one in known for level in one if is_mark_bit(level)}
+        values = {level: {one.get(level, exactly(level)) for one in known} for level in bits if isinstance(level, int)}
+        changes = (
+            (level, some.pop() if len(some) == 1 else exactly(self._doubts.level(f"{key} {level}", reason)))
+            for level, some in sorted(values.items())
+        )
+        return merged(leaves[0].state, changes)
+
+
+FEW_DOUBTS = 5
+"""So many never make anything large."""
+MOST_DOUBTFUL = 256
+"""Nodes of doubts, for one packet."""
+MOST_MARKED = 1024
+"""Nodes of doubts and of the bits of marks, which may hang on them."""
+MOST_STATES = 32
+"""Ways in which a packet may have been marked, or translated."""
+MOST_PLACES = 64
+MOST_REASONS = 5
+TOGETHER = "many doubts together: "
+"""Begins the reason of doubts that are not told apart."""
+
+
+def _has_more(node: Diagram, most: int) -> bool:
+    """Whether a diagram has more nodes than that."""
+    seen = {node}
+    stack = [node]
+    while stack and len(seen) <= most:
+        new = {child for child in stack.pop().children if child.level != LEAF} - seen
+        seen |= new
+        stack.extend(new)
+    return len(seen) > most
+
+
+def is_mark_bit(key: Field | int) -> bool:
+    return isinstance(key, int) and key >= MARK_BITS
+
+
 KINDS: Mapping[type[PlainVerdict], Kind] = {Accept: Kind.ACCEPT, Drop: Kind.DROP, Reject: Kind.REJECT}
 
 
@@ -129,6 +231,7 @@ class ChainEvaluation:
         self.container = container
         self.number = number
         self.go_on = self.space.leaf(Leaf(Kind.CONTINUE))
+        self.bounded = Merging(doubts).bounded
         self._chains: dict[str, Diagram] = {}
         self._open: set[str] = set()
 
@@ -189,12 +292,18 @@ class ChainEvaluation:
 
     def compose(self, rows: list[Diagram]) -> Diagram:
         """One after the other, each where those before it continue."""
-        if not any(_continues_changed(self.space, row) for row in rows):
+        changing = any(_continues_changed(self.space, row) for row in rows)
+        if not changing and len(self.doubts) <= FEW_DOUBTS:
             return self.space.chain(rows, self.go_on)
+        join = self.then if changing else self._next
         while len(rows) > 1:
-            folded = [self.then(rows[i], rows[i + 1]) for i in range(0, len(rows) - 1, 2)]
+            folded = [self.bounded(join(rows[i], rows[i + 1])) for i in range(0, len(rows) - 1, 2)]
             rows = folded + rows[len(rows) - len(rows) % 2 :]
-        return rows[0]
+        return rows[0] if rows else self.go_on
+
+    def _next(self, first: Diagram, second: Diagram) -> Diagram:
+        """`second` where `first` continues, which has changed nothing."""
+        return self.space.substitute(first, self.go_on, second)
 
     def then(self, first: Diagram, second: Diagram) -> Diagram:
         """`second` where `first` continues, under what `first` has changed."""

@@ -64,7 +64,7 @@ class Space:
         self._leaves: dict[Hashable, Diagram] = {}
         self._substitutions: dict[Diagram, _Substitution] = {}
         self._leaf_sets: dict[Diagram, frozenset[Diagram]] = {}
-        self._level_sets: dict[Diagram, frozenset[int]] = {}
+        self._tested: dict[Diagram, int] = {}
         self.true = self.leaf(True)
         self.false = self.leaf(False)
 
@@ -234,7 +234,7 @@ class Space:
 
     def restrict(self, diagram: Diagram, values: Mapping[int, int]) -> Diagram:
         """The function that is left when these levels have these values."""
-        if self.levels(diagram).isdisjoint(values):
+        if not any(self.tested(diagram) >> level & 1 for level in values):
             return diagram
         memo: dict[Diagram, Diagram] = {}
         last = max(values)
@@ -347,14 +347,16 @@ class Space:
             self._leaf_sets[diagram] = found
         return found
 
-    def levels(self, diagram: Diagram) -> frozenset[int]:
-        """Every level that it tests."""
+    def tested(self, diagram: Diagram) -> int:
+        """Every level that it tests, as the bits of a number: there may be hundreds."""
         if diagram.level == LEAF:
-            return _NO_LEVELS
-        found = self._level_sets.get(diagram)
+            return 0
+        found = self._tested.get(diagram)
         if found is None:
-            below = {self.levels(child) for child in dict.fromkeys(diagram.children)}
-            found = self._level_sets[diagram] = frozenset((diagram.level,)).union(*below)
+            found = 1 << diagram.level
+            for child in dict.fromkeys(diagram.children):
+                found |= self.tested(child)
+            self._tested[diagram] = found
         return found
 
 
@@ -448,7 +450,6 @@ def _side_by_side_but(outside: Diagram, a: Diagram, b: Diagram) -> Iterator[tupl
 
 
 _ABOVE_ALL = 1 << 129
-_NO_LEVELS: frozenset[int] = frozenset()
 
 
 def evaluate(diagram: Diagram, values: Mapping[int, int]) -> Hashable:

@@ -243,6 +243,9 @@ class Doubts:
         """The set of packets for which it holds."""
         return self.space.test(self.level(key, reason), exactly(1), 1, self.space.true, self.space.false)
 
+    def __len__(self) -> int:
+        return len(self._levels)
+
     def reason(self, level: int) -> str:
         return self._reasons.get(level, "the mark of a connection")
 

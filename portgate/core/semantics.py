@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.blocks import ANY_PACKET, Blocks, Values, narrowed
-from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, keeping_place, leaf_of
+from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, Merging, keeping_place, leaf_of
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.focus import tests
 from portgate.core.matches import (
@@ -108,6 +108,7 @@ class Analysis:
         self.host = host
         self.space = Space()
         self.doubts = Doubts(self.space)
+        self.bounded = Merging(self.doubts).bounded
 
     def inbound(
         self, ruleset: Ruleset, known: Mapping[Field, int] = NEW_CONNECTION, *, places: bool = False
@@ -392,7 +393,8 @@ class _Path:
             if found is None:
                 stage = self.way.stage(*key)
                 diagram = self._accepted(state) if stage is None else stage.answers(self.packet)
-                found = self._after[key] = self._where_accepted(diagram, lambda now: after(index + 1, now))
+                whole = self._where_accepted(diagram, lambda now: after(index + 1, now))
+                found = self._after[key] = self.analysis.bounded(whole)
             return found
 
         return after(0, state)
