@@ -448,7 +448,7 @@ def _blocks(container: Container) -> bool:
 
 def _needless(container: Container, number: int) -> Iterator[Finding]:
     """Rules that could go from its chains, all of them together."""
-    from portgate.core.redundant import Surplusage  # noqa: PLC0415 - most hosts have no such rules
+    from portgate.core.redundant import Surplusage  # noqa: PLC0415 - a plan seldom needs it
 
     looked = Surplusage(container)
     for chain in container.chains:

@@ -61,7 +61,11 @@ class Blocks:
         found = self._evaluation.go_on
         for block in self._of(name):
             answer = self._with_calls(narrowed(self._space, block, packet), packet)
-            found = answer if found is self._evaluation.go_on else self._evaluation.bounded(self._evaluation.then(found, answer))
+            found = (
+                answer
+                if found is self._evaluation.go_on
+                else self._evaluation.bounded(self._evaluation.then(found, answer))
+            )
             if not any(leaf_of(leaf).kind is Kind.CONTINUE for leaf in self._space.leaves(found)):
                 break
         self._asked.remove(name)

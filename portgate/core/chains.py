@@ -119,6 +119,7 @@ class Merging:
         self._known: dict[Diagram, Diagram] = {}
 
     def bounded(self, diagram: Diagram) -> Diagram:
+        """The diagram, with what is too much merged."""
         if len(self._doubts) <= FEW_DOUBTS:
             return diagram
         return self._walk(diagram)
@@ -146,17 +147,17 @@ class Merging:
         named = len({leaf.place for leaf in leaves}) <= MOST_PLACES
         groups: dict[tuple[Kind, Place | None, State], list[Leaf]] = {}
         for leaf in leaves:
-            rest = tuple(item for item in leaf.state if not is_mark_bit(item[0]))
+            rest = tuple(item for item in leaf.state if not _is_mark_bit(item[0]))
             groups.setdefault((leaf.kind, leaf.place if named else None, rest), []).append(leaf)
         reason = self._reason(node)
-        first, *others = (
+        first, *others = [
             self._space.leaf(some[0]._replace(state=self._joined(some, f"merged {id(node)} {number}", reason)))
             for number, some in enumerate(groups.values())
-        )
-        result = first
-        for number, leaf in enumerate(others):
+        ]
+        result: Diagram = first
+        for number, other in enumerate(others):
             condition = self._doubts.condition(f"merged {id(node)} is {number}", reason)
-            result = self._space.choose(condition, leaf, result)
+            result = self._space.choose(condition, other, result)
         return result
 
     def _reason(self, node: Diagram) -> str:
@@ -167,7 +168,7 @@ class Merging:
     def _joined(self, leaves: Sequence[Leaf], key: str, reason: str) -> State:
         """A state that may be any of theirs: a bit of a mark in which they differ is a doubt."""
         known = [dict(leaf.state) for leaf in leaves]
-        bits = {level for one in known for level in one if is_mark_bit(level)}
+        bits = {level for one in known for level in one if _is_mark_bit(level)}
         values = {level: {one.get(level, exactly(level)) for one in known} for level in bits if isinstance(level, int)}
         changes = (
             (level, some.pop() if len(some) == 1 else exactly(self._doubts.level(f"{key} {level}", reason)))
@@ -201,7 +202,7 @@ def _has_more(node: Diagram, most: int) -> bool:
     return len(seen) > most
 
 
-def is_mark_bit(key: Field | int) -> bool:
+def _is_mark_bit(key: Field | int) -> bool:
     return isinstance(key, int) and key >= MARK_BITS
 
 
@@ -293,13 +294,19 @@ class ChainEvaluation:
     def compose(self, rows: list[Diagram]) -> Diagram:
         """One after the other, each where those before it continue."""
         changing = any(_continues_changed(self.space, row) for row in rows)
-        if not changing and len(self.doubts) <= FEW_DOUBTS:
+        if not changing and not self._many_doubts(rows):
             return self.space.chain(rows, self.go_on)
         join = self.then if changing else self._next
         while len(rows) > 1:
             folded = [self.bounded(join(rows[i], rows[i + 1])) for i in range(0, len(rows) - 1, 2)]
             rows = folded + rows[len(rows) - len(rows) % 2 :]
         return rows[0] if rows else self.go_on
+
+    def _many_doubts(self, rows: Sequence[Diagram]) -> bool:
+        tested = 0
+        for row in rows:
+            tested |= self.space.tested(row)
+        return (tested >> DOUBTS).bit_count() > FEW_DOUBTS
 
     def _next(self, first: Diagram, second: Diagram) -> Diagram:
         """`second` where `first` continues, which has changed nothing."""

@@ -9,6 +9,7 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import assert_never
 
 from portgate.core.addresses import MULTICAST, Host
@@ -354,8 +355,7 @@ class Matches:
     def _bits(self, match: Bits) -> Diagram:
         space = self.space
         if match.field not in _MARKS:
-            hits = [(value, value) for value in range(match.field.top + 1) if value & match.mask == match.value]
-            return self.test(match.field, normalize(hits))
+            return self.test(match.field, _with_bits(match.field.top, match.mask, match.value))
         if match.value & ~match.mask:
             return space.false
         bits = mark_bits(match.field, match.mask, match.value)
@@ -443,6 +443,12 @@ class Matches:
     def _box(self, fields: Sequence[Field], box: Box, leaf: Diagram, miss: Diagram) -> Diagram:
         inside = self.match(All(tuple(Test(field, (part,)) for field, part in zip(fields, box, strict=True))))
         return guarded(self.space, inside, leaf, miss)
+
+
+@cache
+def _with_bits(top: int, mask: int, value: int) -> Intervals:
+    """The numbers that have these bits."""
+    return normalize((number, number) for number in range(top + 1) if number & mask == value)
 
 
 def _as_bits(values: Intervals) -> list[tuple[int, int]]:

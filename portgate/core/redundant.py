@@ -176,23 +176,23 @@ class _Part(NamedTuple):
     """2 ** level rules of a block, less where the block ends before."""
 
     level: int
-    nth: int
+    number: int
 
     @property
     def first(self) -> int:
-        return self.nth << self.level
+        return self.number << self.level
 
     @property
     def end(self) -> int:
-        return self.nth + 1 << self.level
+        return self.number + 1 << self.level
 
     @property
     def earlier(self) -> _Part:
-        return _Part(self.level - 1, 2 * self.nth)
+        return _Part(self.level - 1, 2 * self.number)
 
     @property
     def later(self) -> _Part:
-        return _Part(self.level - 1, 2 * self.nth + 1)
+        return _Part(self.level - 1, 2 * self.number + 1)
 
 
 class _Say(NamedTuple):
@@ -232,12 +232,10 @@ class _Line:
 
     def takers(self, number: int, say: Diagram, told: Mapping[int, Surplus]) -> Iterator[int]:
         """The rules behind a rule that would decide the packets of its say."""
-        nobody = self.blocks[0].nobody
-        left = say
+        nobody, left = self.blocks[0].nobody, say
         if self.space.leaves(say) - {nobody} != {self.default}:
             for block in self.blocks[number // BLOCK :]:
-                for index, rest in block.takers(_Part(block.top, 0), left, number, told):
-                    left = rest
+                for index, left in block.takers(_Part(block.top, 0), left, number, told):  # noqa: B007, B020 - as it is now
                     yield index
         if left is not nobody:
             yield DEFAULT
@@ -282,10 +280,10 @@ class _Block:
         return self.joined(self._reached, self._ways[-1][0])
 
     def ends(self, part: _Part) -> Diagram:
-        return self._ends[part.level][part.nth]
+        return self._ends[part.level][part.number]
 
     def has(self, part: _Part) -> bool:
-        return part.nth < len(self._ends[part.level])
+        return part.number < len(self._ends[part.level])
 
     def joined(self, first: Diagram, second: Diagram) -> Diagram:
         return self.space.substitute(first, self.go_on, second)
@@ -340,12 +338,12 @@ class _Block:
 
     def behind(self, say: _Say, part: _Part) -> _Say:
         """The say of the later half of a part."""
-        way = self._ways[part.level - 1][2 * part.nth]
+        way = self._ways[part.level - 1][2 * part.number]
         return say.each(lambda one: self._passing(one, way))
 
     def before(self, say: _Say, part: _Part, rest: Diagram) -> _Say:
         """The say of its earlier half; `rest` are the ends of the later one without those that are told."""
-        way = self._ways[part.level - 1][2 * part.nth]
+        way = self._ways[part.level - 1][2 * part.number]
         cut = say.each(lambda one: self._decided_by(one, way))
         ends = self.ends(part.later)
         now = self._ending(cut.now, ends)
@@ -353,7 +351,7 @@ class _Block:
 
     def is_redundant(self, part: _Part, say: _Say) -> bool:
         ends = (self.space.leaves(say.now) | self.space.leaves(say.then)) - {self.nobody}
-        return not ends or all(self._is_alike(self._own(part.nth), end) for end in ends)
+        return not ends or all(self._is_alike(self._own(part.number), end) for end in ends)
 
     def takers(
         self, part: _Part, say: Diagram, number: int, told: Mapping[int, Surplus]
@@ -366,12 +364,10 @@ class _Block:
             if self.first + part.first not in told:
                 yield self.first + part.first, left
             return
-        asked = say
-        for half in (part.earlier, part.later):
-            if self.has(half):
-                for index, rest in self.takers(half, asked, number, told):
-                    asked = rest
-                    yield index, rest
+        left = say
+        for half in filter(self.has, (part.earlier, part.later)):
+            for index, left in self.takers(half, left, number, told):  # noqa: B020 - as it is now
+                yield index, left
 
     def _passing(self, say: Diagram, row: Diagram) -> Diagram:
         """The say about the packets that a row lets go on."""

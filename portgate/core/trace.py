@@ -79,12 +79,13 @@ class Decision:
 
 def decide(ruleset: Ruleset, packets: Sequence[Packet], host: Host = ANY_HOST) -> tuple[Decision, ...]:
     """The answer for each packet, in order. A packet that names an outgoing interface only is one that the host sends."""
+    analyses = {family: Analysis(family, host) for family in Family}
     deciders: dict[tuple[Family, bool, CtState], _Decider] = {}
 
     def decider(packet: Packet) -> _Decider:
         key = (packet.family, _leaves_host(packet), packet.ct_state)
         if key not in deciders:
-            deciders[key] = _Decider(ruleset, host, *key)
+            deciders[key] = _Decider(analyses[packet.family], ruleset, *key[1:])
         return deciders[key]
 
     return tuple(Decision(packet, decider(packet).answer(packet)) for packet in packets)
@@ -97,9 +98,9 @@ def _leaves_host(packet: Packet) -> bool:
 class _Decider:
     """The answers for one family, direction and state."""
 
-    def __init__(self, ruleset: Ruleset, host: Host, family: Family, outbound: bool, state: CtState) -> None:
-        self._analysis = Analysis(family, host)
-        self._host = host
+    def __init__(self, analysis: Analysis, ruleset: Ruleset, outbound: bool, state: CtState) -> None:
+        self._analysis = analysis
+        self._host = analysis.host
         self._ask = self._analysis.each(ruleset, {Field.CT_STATE: state.value}, outbound=outbound)
 
     def answer(self, packet: Packet) -> Answer:

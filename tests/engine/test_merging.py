@@ -89,8 +89,12 @@ def saved(count: int) -> Ruleset:
     for one in range(count):
         value, mask, other = (f"{number:#x}" for number in (bit(one)[0], rng.getrandbits(32), rng.getrandbits(32)))
         lines.append(f"-A INPUT -m limit --limit {one + 1}/min -j MARK --set-xmark {value}/{value}")
-        lines.append(f"-A INPUT -m recent --update --name r{one} -j CONNMARK --save-mark --nfmask {mask} --ctmask {other}")
-        lines.append(f"-A INPUT -m recent --update --name s{one} -j CONNMARK --restore-mark --nfmask {mask} --ctmask {other}")
+        lines.append(
+            f"-A INPUT -m recent --update --name r{one} -j CONNMARK --save-mark --nfmask {mask} --ctmask {other}"
+        )
+        lines.append(
+            f"-A INPUT -m recent --update --name s{one} -j CONNMARK --restore-mark --nfmask {mask} --ctmask {other}"
+        )
         lines.append(f"-A INPUT -p tcp -m mark --mark {value}/{value} -m tcp --dport {100 + one} -j ACCEPT")
     text = "\n".join(["*filter", ":INPUT DROP [0:0]", *lines, "COMMIT", ""])
     return parse_iptables((Reading("iptables-save", text, "a test"),))
@@ -98,7 +102,9 @@ def saved(count: int) -> Ruleset:
 
 def scripted(count: int) -> Ruleset:
     """Limits that set marks, in a script of nft."""
-    marks = "".join(f"limit rate {one + 1}/second meta mark set meta mark or {bit(one)[0]:#x}\n" for one in range(count))
+    marks = "".join(
+        f"limit rate {one + 1}/second meta mark set meta mark or {bit(one)[0]:#x}\n" for one in range(count)
+    )
     tests = "".join(f"meta mark & {bit(one, 3)[1] & 0xFFFFFFFF:#x} == {bit(one)[0]:#x} drop\n" for one in range(count))
     chain = f"type filter hook input priority 0; policy drop;\ntcp dport 22 accept\n{marks}{tests}tcp dport 81 accept\n"
     return read_nft(f"table inet filter {{\nchain input {{\n{chain}}}\n}}\n", "nft")
