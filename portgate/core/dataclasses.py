@@ -6,7 +6,7 @@ Theory
     It is written when the first value is made, for most classes of a command have none.
 
 Rules of this file
-    What is asked for beyond `@dataclass(frozen=True, slots=True)` with plain defaults is left to the standard library.
+    What is asked for beyond `@dataclass(frozen=True, slots=True)` is left to the standard library.
     Its `replace`, `asdict` and `fields` take these values for dataclasses, and so do type checkers.
 """
 
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 __all__ = ["dataclass", "many"]
 
@@ -45,9 +45,7 @@ _VALUE = {"frozen": True, "slots": True}
 
 
 def _is_plain(cls: type, options: Mapping[str, bool]) -> bool:
-    defaults = [one for one in vars(cls).values() if isinstance(one, dataclasses.Field)]
-    made_anew = any(one.default is dataclasses.MISSING for one in defaults)
-    return options == _VALUE and cls.__bases__ == (object,) and not made_anew and not hasattr(cls, "__post_init__")
+    return options == _VALUE and cls.__bases__ == (object,) and not hasattr(cls, "__post_init__")
 
 
 def _value(cls: type) -> type:
@@ -65,7 +63,7 @@ def _value(cls: type) -> type:
 
     own = {"__qualname__": cls.__qualname__, "__slots__": names, "__match_args__": names}
     made = type(cls.__name__, (), {**own, **_SHARED, "__eq__": equal, "__hash__": hashed, **body})
-    defaults = {name: one.default if isinstance(one, dataclasses.Field) else one for name, one in declared.items()}
+    defaults = {name: _default(one) for name, one in declared.items()}
 
     def first(self: object, *values: object, **named: object) -> None:
         made.__init__ = _init(made, names, defaults)  # type: ignore[misc]
@@ -79,10 +77,28 @@ def _key(names: tuple[str, ...]) -> Callable[[object], object]:
     return attrgetter(*names) if names else lambda _: ()
 
 
+class _Anew(NamedTuple):
+    """Stands for a default that is made anew for each value."""
+
+    make: Callable[[], object]
+
+
+def _default(declared: object) -> object:
+    if not isinstance(declared, dataclasses.Field):
+        return declared
+    return _Anew(declared.default_factory) if declared.default is dataclasses.MISSING else declared.default  # type: ignore[arg-type]
+
+
 def _init(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) -> Callable[..., None]:
     """Written as text, as the standard library does, so that it is called as fast as one written by hand."""
     arguments = [f"{name}=_{name}" if name in defaults else name for name in names]
-    lines = [f"    set_{name}(self, {name})\n" for name in names] or ["    pass\n"]
+    values = {name: name for name in names}
+    values |= {
+        name: f"_{name}.make() if {name} is _{name} else {name}"
+        for name, default in defaults.items()
+        if isinstance(default, _Anew)
+    }
+    lines = [f"    set_{name}(self, {value})\n" for name, value in values.items()] or ["    pass\n"]
     scope: dict[str, Any] = {f"_{name}": value for name, value in defaults.items()}
     scope |= {f"set_{name}": vars(cls)[name].__set__ for name in names}
     exec(f"def __init__({', '.join(['self', *arguments])}):\n{''.join(lines)}", scope)  # noqa: S102 - our own names
@@ -107,7 +123,8 @@ class _Fields:
     """What makes a class a dataclass to the standard library, which is asked for it when that is wanted."""
 
     def __get__(self, instance: object, owner: type) -> Mapping[str, dataclasses.Field[Any]]:
-        fields = dataclasses.fields(dataclasses.make_dataclass(owner.__name__, owner.__match_args__))  # type: ignore[attr-defined]
+        bare = dataclasses.make_dataclass(owner.__name__, owner.__match_args__, init=False, repr=False, eq=False)  # type: ignore[attr-defined]
+        fields = dataclasses.fields(bare)
         found = {one.name: one for one in fields}
         owner.__dataclass_fields__ = found  # type: ignore[attr-defined]
         return found

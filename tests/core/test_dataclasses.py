@@ -48,6 +48,13 @@ class OtherEmpty:
 
 
 @dataclass(frozen=True, slots=True)
+class Anew:
+    """With a default that is made anew for each value."""
+
+    parts: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Exotic:
     """What is left to the standard library."""
 
@@ -118,7 +125,7 @@ def test_the_standard_library_takes_them_for_dataclasses() -> None:
     assert value.text == "a:22"
 
 
-@pytest.mark.parametrize("value", [Quick("a", 1, ["b"]), Empty(), Exotic(["a"])])
+@pytest.mark.parametrize("value", [Quick("a", 1, ["b"]), Empty(), Anew(["a"]), Exotic(["a"])])
 def test_values_are_copied_and_pickled(value: object) -> None:
     assert copy.deepcopy(value) == value
     assert pickle.loads(pickle.dumps(value)) == value
@@ -130,5 +137,13 @@ def test_they_can_be_taken_apart_by_a_pattern() -> None:
             assert (name, port) == ("a", 80)
 
 
-def test_what_needs_more_than_plain_defaults_is_left_to_the_standard_library() -> None:
-    assert Exotic().parts is not Exotic().parts
+@pytest.mark.parametrize("kind", [Anew, Exotic])
+def test_a_default_can_be_made_anew_for_each_value(kind: type[Anew] | type[Exotic]) -> None:
+    assert kind().parts == [] == kind(parts=[]).parts
+    assert kind().parts is not kind().parts
+
+
+def test_what_can_be_changed_is_left_to_the_standard_library() -> None:
+    value = Exotic()
+    value.parts = ["a"]
+    assert value == Exotic(["a"])
