@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from portgate.language.conflicts import contradictions
 from portgate.language.grammar import Record
 from portgate.language.mistakes import MistakeError, Mistakes, span_of
 from portgate.language.names import Names
-from portgate.language.nodes import Entry, Node, Pair, Part, Run, Scalar, entries_of, expanded, words_of
+from portgate.language.nodes import Entry, Node, Pair, Run, Scalar, expanded, words_of
 from portgate.language.peers import PeerReader, Peers
 from portgate.language.records import Records
 
@@ -94,13 +94,16 @@ class Entries:
 
     def _grants(self, pair: Pair | None, place: Place) -> tuple[Grant, ...]:
         listed = self._records.listed(pair)
-        return tuple(grant for part in (listed.parts if listed else ()) for grant in self._grants_of(part, place))
+        found: list[Grant | None] = []
+        for part in listed.parts if listed else ():
+            if isinstance(part, Run):
+                found += self._plain_grants(part, place) or [self._either(one, place) for one in part.entries()]
+            else:
+                found.append(self._either(part, place))
+        return tuple(grant for grant in found if grant)
 
-    def _grants_of(self, part: Part, place: Place) -> Collection[Grant]:
-        if type(part) is Run and (found := self._plain_grants(part, place)):
-            return found
-        grants = [self._plain_grant(one, place) or self._grant(expanded(one), place) for one in entries_of(part)]
-        return [grant for grant in grants if grant]
+    def _either(self, item: Node | Entry, place: Place) -> Grant | None:
+        return self._plain_grant(item, place) or self._grant(expanded(item), place)
 
     def _plain_grants(self, run: Run, place: Place) -> list[Grant]:
         """The grants of a run, column by column. None of them if one is anything else, or wrong."""

@@ -24,18 +24,19 @@ MARKER = "\ue000"
 """A private-use character; a text that holds it is not folded."""
 FORMS = 32  # of which a pattern is made; the entries of others are read one by one
 
+# Groups are repeated atomically, not possessively: Python 3.11.2 does not take back what a possessive group began to match in vain.
 _QUOTED = r""""[^"\\\n]++"|'[^'\n]++'"""
 
 
 def _word(no: str) -> str:
     """A word that YAML reads as it stands; a plain one holds none of the characters `no`."""
-    return rf"(?:{_QUOTED}|(?!(?i:null)\b)\w[^\s:#{no}]*+(?:(?: ++[^\s:#{no}]|:(?=[\w:/]))[^\s:#{no}]*+)*+)"
+    return rf"(?:{_QUOTED}|(?!(?i:null)\b)\w[^\s:#{no}]*+(?>(?:(?: ++[^\s:#{no}]|:(?=[\w:/]))[^\s:#{no}]*+)*))"
 
 
 _IN_BRACES, _ON_A_LINE = _word(r",\[\]{}?"), _word("")
-_BRACES = rf"\{{ *+[a-z]++: ++{_IN_BRACES}(?: *+, *+[a-z]++: ++{_IN_BRACES})*+ *+\}}"
-_LINES = rf"[a-z]++: ++{_ON_A_LINE}(?:\n(?P=indent)  [a-z]++: ++{_ON_A_LINE})*+"
-_BEHIND = r"(?: ++#[^\n]*+| *+)\n(?: *+(?:#[^\n]*+)?+\n)*+"
+_BRACES = rf"\{{ *+[a-z]++: ++{_IN_BRACES}(?>(?: *+, *+[a-z]++: ++{_IN_BRACES})*) *+\}}"
+_LINES = rf"[a-z]++: ++{_ON_A_LINE}(?>(?:\n(?P=indent)  [a-z]++: ++{_ON_A_LINE})*)"
+_BEHIND = r"(?: ++#[^\n]*+| *+)\n(?>(?: *+(?:#[^\n]*+)?\n)*)"
 """The comments and empty lines behind an entry."""
 _ENTRY = re.compile(
     rf"^(?P<entry>(?P<indent> *+)- (?:(?P<braces>{_BRACES})|(?P<lines>{_LINES})|{_ON_A_LINE}))"

@@ -96,7 +96,7 @@ class Style(StrEnum):
     """How an entry that is all words is written: alone, in braces, each pair on a line of its own."""
 
     WORD = rf"""^(?P<key>) *+- ["']?+(?P<value>{_QUOTED}|[^\n]++)"""
-    BRACES = rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?: ++[^\s,}}]++)*+)"""
+    BRACES = rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\s,}}]++(?>(?: ++[^\s,}}]++)*))"""
     LINES = rf"""(?P<key>[a-z]++): ++["']?+(?P<value>{_QUOTED}|[^\n]++)"""
 
     def pairs(self, text: str) -> list[tuple[str, str]]:

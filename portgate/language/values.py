@@ -26,8 +26,8 @@ from portgate.core.policy import Limit, Traffic, Unit
 from portgate.language import grammar
 from portgate.language.mistakes import MistakeError
 
+_PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)")
 # Compiled when they are first used: most policies need a few of them.
-_PORT = r"([0-9]{1,5})(?:-([0-9]{1,5}))?/([A-Za-z]+)"
 _BARE_PORT = r"([0-9]+)(?:-([0-9]+))?(/[a-z]+)?"
 _TARGET = r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]+)"
 _FOREIGN_PORT = r"((?P<before>tcp|udp|sctp|dccp|udplite)[ /:]+)?(?P<first>[0-9]{1,5})( ?[:-] ?(?P<last>[0-9]{1,5}))?( ?/ ?(?P<behind>tcp|udp|sctp|dccp|udplite))?"
@@ -51,7 +51,7 @@ def shown(text: str) -> str:
 
 def port(text: str) -> Traffic | None:
     """`443/tcp` or `8000-8100/udp`; None when it has another form, such as that of a service name."""
-    match = re.fullmatch(_PORT, text)
+    match = _PORT.fullmatch(text)
     if match is None:
         return None
     first, last, protocol = match.groups()
@@ -305,7 +305,7 @@ def _can_be_reached(family: Family, value: int) -> bool:
 def _no_target(text: str) -> MistakeError:
     host, _, digits = text.rpartition(":")
     remedy = "write `8080`, `10.0.0.7:22`, `[2001:db8::7]:22` or the address of another host"
-    if text.count("/") == 1 and re.fullmatch(_PORT, text):
+    if text.count("/") == 1 and _PORT.fullmatch(text):
         remedy = f"the protocol is that of `port`: write `{text.partition('/')[0]}`"
     elif host.count(":") > 1 and digits.isdigit():
         remedy = f"write `[{host}]:{digits}`"
