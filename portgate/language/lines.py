@@ -146,7 +146,7 @@ def _pattern(form: _Form) -> re.Pattern[str]:
         Style.BRACES: rf"\{{ *+{' *+, *+'.join(pairs)} *+\}}",
         Style.LINES: f"\n{form.indent}  ".join(pairs),
     }[form.style]
-    return re.compile(rf"^({form.indent}- {entry})({_BEHIND})(?!{form.indent} )|(?s:.)++", re.MULTILINE)
+    return re.compile(rf"^({form.indent}- {entry})({_BEHIND})(?!{form.indent} )|[\s\S]++", re.MULTILINE)
 
 
 def _unquoted(words: Sequence[str]) -> Sequence[str]:
