@@ -88,6 +88,10 @@ class Undecided(Exception):
         self.key = key
 
 
+class Anywhere(Exception):
+    """The packet is sent to an address that cannot be told from the rules."""
+
+
 def verdicts(
     ruleset: Ruleset, packet: Packet, host: Sequence[Interface], doubts: Doubts = NO_DOUBTS, most: int | None = None
 ) -> frozenset[str]:
@@ -99,6 +103,8 @@ def verdicts(
         return ANYTHING
     try:
         return frozenset({travel(ruleset, packet, host, doubts)})
+    except Anywhere:
+        return ANYTHING
     except Undecided as doubt:
         answers = ({**doubts, doubt.key: answer} for answer in (True, False))
         return frozenset().union(*(verdicts(ruleset, packet, host, one, most) for one in answers))
@@ -190,6 +196,8 @@ class Way:
 
     def _translate(self, dnat: Dnat) -> None:
         """The destination becomes another; `ct status dnat` tells if that changed anything."""
+        if dnat.address == (0, self.family.top):
+            raise Anywhere
         where = Field.DST4 if self.family is Family.IPV4 else Field.DST6
         before = self.known[where], self.known.get(Field.DPORT)
         self.known[where] = self._picked(dnat.address, before[0]) if dnat.address else self._own_address()

@@ -215,9 +215,10 @@ class _Table:
         return f"{self._not()}-{rng.choice('ssd')} {_network(rng, self.family)}"
 
     def _interface(self, chain: str) -> str:
-        """iptables refuses `-o` in PREROUTING and INPUT."""
+        """iptables refuses `-o` in PREROUTING and INPUT, and does not list `! -i +` (1.8.9, see the ledger)."""
+        negation = self._not()
         sides = {"PREROUTING": "i", "INPUT": "i", "POSTROUTING": "o"}.get(chain, "io")
-        return f"{self._not()}-{self.rng.choice(sides)} {self.rng.choice(INTERFACES)}"
+        return f"{negation}-{self.rng.choice(sides)} {self.rng.choice(INTERFACES[: -1 if negation else None])}"
 
     def _state(self) -> str:
         rng = self.rng
