@@ -100,7 +100,7 @@ def test_what_a_packet_leaves_out_is_what_is_usual() -> None:
     ("fields", "complaint"),
     [
         ({"proto": "tcp", "dport": 443}, "src is missing"),
-        ({"proto": "tcp", "src": "198.51.100.7"}, "dport is a number from 0 to 65535"),
+        ({"proto": "tcp", "src": "198.51.100.7"}, "dport is missing"),
         ({"proto": "tcp", "src": "198.51.100.7", "dport": 65536}, "dport is a number"),
         ({"proto": "tcp", "src": "198.51.100.7", "dport": True}, "dport is a number"),
         ({"proto": "tcp", "src": "198.51.100.7", "dport": "443"}, "dport is a number"),

@@ -319,7 +319,7 @@ def test_commands_of_libnftables() -> None:
         ("nft-json", "[]", "PG411"),
         ("nft-json", '{"nftables": 5}', "PG411"),
         ("nft-json", "[" * 100_000, "PG411"),
-        ("nft-json", '{"nftables": [{"rule": ' + '{"a": ' * 900 + "1" + "}" * 900 + "}]}", "PG411"),
+        ("nft-json", '{"nftables": [{"rule": ' + '{"a": ' * 20_000 + "1" + "}" * 20_000 + "}]}", "PG411"),
     ],
 )
 def test_what_is_no_ruleset(kind: str, text: str, code: str) -> None:
