@@ -179,7 +179,7 @@ def compared(first: int | None, last: int) -> Compared:
     """How two generations differ, without the rules of others; without a `first` from the one before. Errors: PG549."""
     from portgate.apply import history as kept
     from portgate.apply import state
-    from portgate.core.plan import traffic
+    from portgate.core.plan import planned, traffic
     from portgate.core.ruleset import Ruleset
 
     with state.opened(state.state_path()) as opened:
@@ -188,4 +188,4 @@ def compared(first: int | None, last: int) -> Compared:
     rules = Ruleset() if before is None else _rules_of(before)
     place, _ = place_of(host.capture_facts())
     words = backends.get(after.backend).words
-    return Compared(before, after, traffic(rules, _rules_of(after), place, words))
+    return Compared(before, after, traffic(rules, planned(rules, _rules_of(after)), place, words))

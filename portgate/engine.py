@@ -473,15 +473,15 @@ class Planned:
 def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Timed | None = None) -> Planned:
     """What applying the policy to this host would change, and what would become of what is opened for a time."""
     from portgate.core import plan as planning
+    from portgate.core.audit import audit as audited
     from portgate.core.openings import Timed, kept
     from portgate.language.lint import risky
 
     seen = seen.by(backend)
     desired = kept(rules_for(backend, file, today), seen.rules, timed or Timed())
-    situation = _situation(seen, file, today, desired)
     artifact = backend.transaction(seen.rules, desired)
-    if artifact is not None:
-        _check_own_output(backend, desired)
+    # What is loaded is told as it will be read: a firewall may judge more than a policy speaks of, as pf what passes through.
+    after = planning.planned(seen.rules, seen.rules.owned() if artifact is None else _own_output(backend, desired))
     made = planning.Plan(
         policy=file.policy.name,
         backend=backend.name,
@@ -489,13 +489,13 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
             one.text for parser in backends.parsers() for one in seen.capture.of_kind(*parser.reading_kinds)
         ),
         artifact=artifact,
-        traffic=() if artifact is None else planning.traffic(seen.rules, desired, seen.host, backend.words),
+        traffic=() if artifact is None else planning.traffic(seen.rules, after, seen.host, backend.words),
         rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
-        audit=planning.audit_of_plan(situation),
+        audit=audited(_situation(replace(seen, rules=after), file, today, desired)),
         warnings=(*file.warnings, *risky(file.policy, today), *shortfalls(seen, file)),
         objections=() if artifact is None else lockouts(seen, file, desired, today),
     )
-    return Planned(made, planning.planned(seen.rules, desired), file.sources)
+    return Planned(made, after, file.sources)
 
 
 def sessions_in(capture: Capture) -> tuple[sessions.Session, ...]:
@@ -523,16 +523,14 @@ def require_way_back(
     return left
 
 
-def _check_own_output(backend: Backend, desired: Ruleset) -> None:
-    """A backend reads what it writes: what would be loaded is parsed again, and must mean the policy.
-
-    Errors: PG902 with a packet that shows the difference.
-    """
+def _own_output(backend: Backend, desired: Ruleset) -> Ruleset:
+    """What would be loaded, as the backend reads it: it must mean the policy. Errors: PG902 with a packet that shows the difference."""
     artifact = backend.emit(desired)
     again = backend.parse((Reading(backend.reading_kinds[-1], artifact.text, "portgate's own output"),))
     wrong = proof(backend, desired)(again)
     if wrong:
         raise PortgateError(Diagnostic("PG902", "; ".join(one.detail for one in wrong)))
+    return again.owned()
 
 
 def proof(backend: Backend, desired: Ruleset) -> Callable[[Ruleset], tuple[Diagnostic, ...]]:

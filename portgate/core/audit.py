@@ -176,7 +176,12 @@ class _View:
         owned, desired = self._situation.live.owned(), self._situation.desired
         if desired is None or not owned.containers:
             return False
-        return self.analysis.inbound(self._cut(owned)) is self.analysis.inbound(self._cut(desired))
+        to_here = self._from_others_to_here()
+        one, other = (
+            self.space.choose(to_here, self.analysis.inbound(self._cut(rules)), self.blocked)
+            for rules in (owned, desired)
+        )
+        return one is other
 
     def _decided(self, ruleset: Ruleset, *, places: bool) -> Diagram:
         return self.analysis.settle(self.analysis.inbound(self._cut(ruleset), places=places))

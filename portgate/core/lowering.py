@@ -274,16 +274,6 @@ class _Lowering:
             yield from _slotted(one, SLOTS[field], self._table(self.named(named.name), FAMILY_OF[field], values), rule)
 
 
-def twice(desired: Ruleset, leaving: Match) -> Ruleset:
-    """Rules of ours as they are where what passes through is asked about twice; of that, `leaving` may leave unasked."""
-    unasked = Rule(leaving, Accept(), comment="passes through")
-
-    def asked(chain: Chain) -> Chain:
-        return replace(chain, rules=(unasked, *chain.rules)) if chain.name == "output" else chain
-
-    return Ruleset(tuple(replace(one, chains=tuple(map(asked, one.chains)), twice=True) for one in desired.containers))
-
-
 def label_text(comment: str) -> str:
     """A comment as a label: pf takes 63 characters and reads `$` in them as a macro, ipfw takes 80."""
     return "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in comment)[:63]

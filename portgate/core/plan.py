@@ -9,11 +9,10 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from enum import StrEnum
 
 from portgate.core.addresses import Host
-from portgate.core.audit import Audit, Finding, Situation, audit
+from portgate.core.audit import Audit, Finding
 from portgate.core.capture import Artifact
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
@@ -75,22 +74,15 @@ class Plan:
         return sha256("\0".join(self.readings).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def planned(live: Ruleset, desired: Ruleset) -> Ruleset:
-    """The rules of the host once the desired ones are loaded: everybody else's, and ours replaced."""
-    return Ruleset((*live.foreign().containers, *desired.containers))
+def planned(live: Ruleset, ours: Ruleset) -> Ruleset:
+    """The rules of the host once these are loaded: everybody else's, and ours replaced."""
+    return Ruleset((*live.foreign().containers, *ours.containers))
 
 
-def traffic(live: Ruleset, desired: Ruleset, host: Host, words: Words) -> tuple[Difference, ...]:
-    """The new connections whose fate changes."""
-    before, after = focus(planned(live, live.owned()), planned(live, desired), words)
+def traffic(live: Ruleset, after: Ruleset, host: Host, words: Words) -> tuple[Difference, ...]:
+    """The new connections whose fate changes when a host gets the planned rules."""
+    before, after = focus(planned(live, live.owned()), after, words)
     return differences(before, after, host, most_cubes=12)
-
-
-def audit_of_plan(situation: Situation) -> Audit:
-    """The listeners under the planned rules."""
-    if situation.desired is None:
-        raise ValueError("a plan needs the rules that a policy asks for")
-    return audit(replace(situation, live=planned(situation.live, situation.desired)))
 
 
 # ------------------------------------------------------------------ rules

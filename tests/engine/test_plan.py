@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-import pytest
-
 from portgate.core.addresses import Host
-from portgate.core.audit import Situation
 from portgate.core.compile import compile as compile_policy
 from portgate.core.decision import Diagram
-from portgate.core.listener import Listener
 from portgate.core.net import TCP, Family
-from portgate.core.plan import Action, RuleChange, audit_of_plan, focus, planned, rule_changes, traffic
+from portgate.core.plan import Action, RuleChange, focus, planned, rule_changes, traffic
 from portgate.core.policy import Policy
 from portgate.core.ruleset import Container, Element, Field, Lookup, NamedSet, Ruleset
 from portgate.core.semantics import Analysis, Fate
+from portgate.core.verify import Difference
 from portgate.core.words import rule_text
 from tests.compile.worlds import TODAY, policy
 from tests.engine.rules import (
@@ -95,11 +92,16 @@ def test_where_ports_are_translated_they_tell_nothing_about_elements() -> None:
     for family in Family:
         analysis = Analysis(family, HOST)
         assert compared(analysis, *cut) == compared(analysis, before, after)
-    found = traffic(before, after, HOST, rule_text)
+    found = changed_traffic(before, after)
     assert {str(cube) for one in found for cube in one.described.cubes} >= {"tcp 80", "tcp 8080", "tcp 443"}
 
 
 # ------------------------------------------------------------------ traffic
+
+
+def changed_traffic(live: Ruleset, ours: Ruleset) -> tuple[Difference, ...]:
+    """How packets fare once these rules have replaced ours."""
+    return traffic(live, planned(live, ours), HOST, rule_text)
 
 
 def test_our_rules_are_replaced_and_those_of_others_stay() -> None:
@@ -109,18 +111,18 @@ def test_our_rules_are_replaced_and_those_of_others_stay() -> None:
 
 
 def test_a_port_more_is_told_as_traffic() -> None:
-    found = traffic(rules(opening(22)), rules(opening(22, 443)), HOST, rule_text)
+    found = changed_traffic(rules(opening(22)), rules(opening(22, 443)))
     assert {(one.before.fate, one.after.fate) for one in found} == {(Fate.DROP, Fate.ACCEPT)}
     assert {str(cube) for one in found for cube in one.described.cubes} == {"tcp 443"}
 
 
 def test_a_port_that_others_block_is_no_change_of_traffic() -> None:
     foreign = table(base(rule(port(443), DROP)), name="docker")
-    assert traffic(rules(foreign, opening(22)), rules(opening(22, 443)), HOST, rule_text) == ()
+    assert changed_traffic(rules(foreign, opening(22)), rules(opening(22, 443))) == ()
 
 
 def test_the_first_load_closes_what_was_open() -> None:
-    found = traffic(Ruleset(), rules(opening(22)), HOST, rule_text)
+    found = changed_traffic(Ruleset(), rules(opening(22)))
     assert {(one.before.fate, one.after.fate) for one in found} == {(Fate.ACCEPT, Fate.DROP)}
 
 
@@ -128,7 +130,7 @@ def test_more_changes_than_are_worth_singling_out_are_compared_as_a_whole() -> N
     many = range(1000, 1200, 2)
     before, after = rules(opening(22)), rules(opening(22, *many))
     assert focus(before, after, rule_text) == (before, after)
-    assert traffic(before, after, HOST, rule_text)
+    assert changed_traffic(before, after)
 
 
 # ------------------------------------------------------------------ rules and elements
@@ -164,18 +166,3 @@ def test_what_rules_have_added_to_a_set_is_no_change() -> None:
     empty = table(base(), sets=(seen,), owned=True)
     filled = table(base(), sets=(replace(seen, elements=(Element(((7, 7),)),)),), owned=True)
     assert rule_changes(rules(filled), rules(empty), rule_text) == ()
-
-
-# ------------------------------------------------------------------ listeners under the plan
-
-
-def test_the_audit_of_a_plan_is_of_the_rules_to_come() -> None:
-    web = Listener("stream", TCP, Family.IPV4, None, 443)
-    situation = Situation(rules(opening(22)), (web,), HOST, desired=rules(opening(443)))
-    (exposure,) = audit_of_plan(situation).exposures
-    assert exposure.fate is Fate.ACCEPT
-
-
-def test_a_plan_without_desired_rules_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="policy"):
-        audit_of_plan(Situation(Ruleset()))

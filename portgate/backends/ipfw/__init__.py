@@ -41,13 +41,7 @@ class Ipfw:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
-        from portgate.core.bsd import ARRIVED
-        from portgate.core.lowering import twice
-        from portgate.core.net import interface_interval, subtract
-        from portgate.core.ruleset import Field, Test
-
-        # What has made a state when it arrived: rules for loopback make none.
-        return twice(desired, Test(Field.IIF, subtract(ARRIVED.values, (interface_interval("lo"),))))
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.ipfw import emit

@@ -38,10 +38,7 @@ class Pf:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
-        from portgate.core.lowering import twice
-        from portgate.core.ruleset import Field, Test
-
-        return twice(desired, Test(Field.DNATED, ((1, 1),)))  # which has a tag
+        return desired
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.pf import emit, session
