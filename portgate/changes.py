@@ -10,14 +10,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import date
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
 from portgate.backends import Backend, Session
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.engine import (
     Planned,

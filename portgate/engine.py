@@ -11,14 +11,14 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import date
 from typing import TYPE_CHECKING
 
 from portgate import backends, host
 from portgate.backends import Backend, Parser
 from portgate.core.capture import Artifact, Capture, Reading, from_json
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError, errors
 
 if TYPE_CHECKING:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 
 from portgate.core.compile import compile as compiled
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import PORT_MAX, TCP, UDP, Family, parse_address, protocol_name
 from portgate.core.packets import SYN, Packet

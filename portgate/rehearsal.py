@@ -9,7 +9,6 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from itertools import islice, product
@@ -17,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from portgate import changes, engine, host, promises
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import OBJECTIONS, Diagnostic, Span
 from portgate.core.expect import Result
 from portgate.core.net import ICMP, ICMPV6, TCP, UDP, Family, contains, format_address

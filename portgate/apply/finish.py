@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
 
 from portgate import backends
 from portgate.apply import boot, history, journal, lock, record
 from portgate.apply.journal import Entry, Phase
 from portgate.apply.record import Record
 from portgate.apply.state import State
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 UNDONE = "undone"

@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from portgate.apply.record import Record, host_identity, record_of
 from portgate.apply.state import State
 from portgate.backends import Backend
 from portgate.core.capture import Artifact, Reading
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 FILE, SNAPSHOT = "journal", "snapshot"

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 from portgate.apply.journal import Steps
 from portgate.backends import Backend, Session
 from portgate.core.capture import Artifact, Reading
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Container, Ruleset
 

@@ -47,18 +47,19 @@ _ENGINES = {
     "crio": "cri-o",
     "nerdctl": "containerd",
 }
-_ID = re.compile(r"/(?:(docker|libpod|cri-containerd|crio|nerdctl)[-/])?([0-9a-f]{64})(?:\.scope)?(?=/|$)")
-_LXC = re.compile(r"/lxc(?:\.payload[./]|/)([^/]+)")
-_MACHINE = re.compile(r"/(?:machine-([^/]+)\.scope|systemd-nspawn@([^/]+)\.service)(?=/|$)")
+# Compiled when they are used: most hosts have no containers.
+_ID = r"/(?:(docker|libpod|cri-containerd|crio|nerdctl)[-/])?([0-9a-f]{64})(?:\.scope)?(?=/|$)"
+_LXC = r"/lxc(?:\.payload[./]|/)([^/]+)"
+_MACHINE = r"/(?:machine-([^/]+)\.scope|systemd-nspawn@([^/]+)\.service)(?=/|$)"
 
 
 def _container(path: str) -> str | None:
-    ids = list(_ID.finditer(path))
+    ids = list(re.finditer(_ID, path))
     if ids:
         engine, digits = ids[-1].groups()
         unnamed = "kubernetes" if "/kubepods" in path else "container"
         return f"{_ENGINES.get(engine, unnamed)}:{digits[:SHORT_ID]}"
-    if lxc := _LXC.search(path):
+    if lxc := re.search(_LXC, path):
         return f"lxc:{lxc[1]}"
-    machine = _MACHINE.search(path)
+    machine = re.search(_MACHINE, path)
     return f"machine:{machine[1] or machine[2]}" if machine else None

@@ -3,11 +3,12 @@
 Theory
     For each dataclass the standard library writes and compiles six functions, which takes 0.3 ms; a command defines a
     hundred of them, and that was a third of its time. For a value only `__init__` need be written, the others can be shared.
-    It is written when the first value is made, for most classes of a command have none.
+    It is written when FEW values have been made, for most classes of a command have none or hardly any.
 
 Rules of this file
-    What is asked for beyond `@dataclass(frozen=True, slots=True)` is left to the standard library.
-    Its `replace`, `asdict` and `fields` take these values for dataclasses, and so do type checkers.
+    What is asked for beyond `@dataclass(slots=True)`, frozen or not, is left to the standard library.
+    Its `replace`, `asdict` and `fields` take these values for dataclasses, and so do type checkers; `replace` of this file
+    does not need the fields, which take a millisecond to make.
 """
 
 from __future__ import annotations
@@ -19,17 +20,24 @@ from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-__all__ = ["dataclass", "many"]
+__all__ = ["dataclass", "many", "replace"]
 
 T = TypeVar("T")
 
+FEW = 8
+"""Values of a class, from which on it pays to write its `__init__`."""
+
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass, replace
 else:
 
     def dataclass(**options: bool) -> Callable[[type], type]:
         """As in the standard library."""
-        return lambda cls: _value(cls) if _is_plain(cls, options) else dataclasses.dataclass(**options)(cls)
+        return lambda cls: _value(cls, options) if _is_plain(cls, options) else dataclasses.dataclass(**options)(cls)
+
+    def replace(value: T, /, **changes: object) -> T:
+        """As in the standard library."""
+        return type(value)(**{name: getattr(value, name) for name in type(value).__match_args__} | changes)
 
 
 def many(like: T, count: int, **columns: Iterable[object]) -> list[T]:
@@ -41,14 +49,12 @@ def many(like: T, count: int, **columns: Iterable[object]) -> list[T]:
     return made
 
 
-_VALUE = {"frozen": True, "slots": True}
-
-
 def _is_plain(cls: type, options: Mapping[str, bool]) -> bool:
-    return options == _VALUE and cls.__bases__ == (object,) and not hasattr(cls, "__post_init__")
+    asked = {**options, "frozen": True} == {"frozen": True, "slots": True}
+    return asked and cls.__bases__ == (object,) and not hasattr(cls, "__post_init__")
 
 
-def _value(cls: type) -> type:
+def _value(cls: type, options: Mapping[str, bool]) -> type:
     body = {name: one for name, one in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     names = tuple(cls.__annotations__)
     declared = {name: body.pop(name) for name in names if name in body}
@@ -61,16 +67,34 @@ def _value(cls: type) -> type:
     def hashed(self: object) -> int:
         return hash(key(self))
 
-    own = {"__qualname__": cls.__qualname__, "__slots__": names, "__match_args__": names}
-    made = type(cls.__name__, (), {**own, **_SHARED, "__eq__": equal, "__hash__": hashed, **body})
-    defaults = {name: _default(one) for name, one in declared.items()}
-
-    def first(self: object, *values: object, **named: object) -> None:
-        made.__init__ = _init(made, names, defaults)  # type: ignore[misc]
-        made.__init__(self, *values, **named)  # type: ignore[misc]
-
-    made.__init__ = first  # type: ignore[misc]
+    own = {"__qualname__": cls.__qualname__, "__slots__": names, "__match_args__": names, "__eq__": equal}
+    kind = {**_FROZEN, "__hash__": hashed} if options.get("frozen") else {"__hash__": None}
+    made = type(cls.__name__, (), {**own, **_SHARED, **kind, **body})
+    made.__init__ = _first(made, names, {name: _default(one) for name, one in declared.items()})  # type: ignore[misc]
     return made
+
+
+def _first(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) -> Callable[..., None]:
+    """The `__init__` of the first values: slow, and made in no time. Whatever is wrong with the arguments, the written one tells."""
+    setters = [(name, vars(cls)[name].__set__) for name in names]
+    left = FEW
+
+    def init(self: object, *values: object, **named: object) -> None:
+        nonlocal left
+        left -= 1
+        given = {**defaults, **dict(zip(names, values, strict=False)), **named}
+        wrong = (
+            len(given) != len(names) or len(values) > len(names) or not named.keys().isdisjoint(names[: len(values)])
+        )
+        if left < 0 or wrong:
+            cls.__init__ = _init(cls, names, defaults)  # type: ignore[misc]
+            cls.__init__(self, *values, **named)  # type: ignore[misc]
+            return
+        for name, set_it in setters:
+            value = given[name]
+            set_it(self, value.make() if isinstance(value, _Anew) else value)
+
+    return init
 
 
 def _key(names: tuple[str, ...]) -> Callable[[object], object]:
@@ -133,7 +157,6 @@ class _Fields:
 _SHARED = {
     "__repr__": _repr,
     "__reduce__": _reduce,
-    "__setattr__": _refuse,
-    "__delattr__": _refuse,
     "__dataclass_fields__": _Fields(),
 }
+_FROZEN = {"__setattr__": _refuse, "__delattr__": _refuse}

@@ -12,14 +12,13 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from itertools import islice
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.compile import compile as compiled
 from portgate.core.compile import unconditional
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.decision import Diagram, evaluate
 from portgate.core.named import packets_of
 from portgate.core.net import ICMP, ICMPV6, Family

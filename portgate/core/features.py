@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import date
 from itertools import combinations
 
 from portgate.core.compile import compile as compile_policy
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.net import (
     DCCP,

@@ -9,9 +9,9 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import assert_never
 
+from portgate.core.dataclasses import replace
 from portgate.core.net import Interval
 from portgate.core.ruleset import (
     All,

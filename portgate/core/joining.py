@@ -12,9 +12,9 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import groupby
 
+from portgate.core.dataclasses import replace
 from portgate.core.ruleset import Chain, Container, Jump, Rule, Ruleset
 
 

@@ -10,13 +10,12 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from operator import is_
 
 from portgate.core.addresses import Host
 from portgate.core.audit import Finding, Situation
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.decision import Diagram
 from portgate.core.diagnostics import Diagnostic, Span
 from portgate.core.focus import Near, only_near, steady_fields

@@ -10,12 +10,11 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise, product
 from typing import NoReturn
 
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import ICMP, ICMPV6, Family, Interval, Intervals, normalize
 from portgate.core.policy import Limit

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 
 from portgate.core.boxes import disjoint
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.net import PORT_PROTOCOLS, Family, Interval, format_interval, protocol_name
 from portgate.core.policy import Peer, Traffic
 from portgate.core.ruleset import Box, Element, Field, NamedSet, Ruleset

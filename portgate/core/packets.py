@@ -11,11 +11,10 @@ Facts
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NoReturn
 
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.decision import Diagram, Space, cubes, nodes, widest
 from portgate.core.net import (
     ICMP,

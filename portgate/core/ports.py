@@ -9,10 +9,9 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from portgate.core.addresses import Host
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError, Span
 from portgate.core.expect import results
 from portgate.core.focus import only_near, steady_fields

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.decision import Diagram
 from portgate.core.net import Family, format_interval, intersect
 from portgate.core.packets import Description, Packet, describe, endpoint, witness

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
+from portgate.core.dataclasses import replace
 from portgate.core.net import Family
 from portgate.core.ruleset import (
     ALWAYS,

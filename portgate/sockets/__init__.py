@@ -8,7 +8,6 @@ Nothing else in portgate names a source, so adding one is adding a file. What re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from itertools import chain
@@ -16,6 +15,7 @@ from pkgutil import iter_modules
 from typing import Protocol, cast
 
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import replace
 from portgate.core.listener import Listener, Sockets
 
 _NO_OWNERS = "PG440"

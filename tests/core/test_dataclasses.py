@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portgate.core.dataclasses import dataclass, many
+from portgate.core.dataclasses import FEW, dataclass, many, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,17 @@ class Anew:
 
 
 @dataclass(slots=True)
+class Changing:
+    """One that can be changed."""
+
+    parts: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True, order=True)
 class Exotic:
     """What is left to the standard library."""
 
-    parts: list[str] = dataclasses.field(default_factory=list)
+    port: int = 22
 
 
 FIELDS = st.tuples(st.text(max_size=3), st.integers(0, 3), st.integers(0, 3))
@@ -125,7 +132,7 @@ def test_the_standard_library_takes_them_for_dataclasses() -> None:
     assert value.text == "a:22"
 
 
-@pytest.mark.parametrize("value", [Quick("a", 1, ["b"]), Empty(), Anew(["a"]), Exotic(["a"])])
+@pytest.mark.parametrize("value", [Quick("a", 1, ["b"]), Empty(), Anew(["a"]), Changing(["a"]), Exotic(80)])
 def test_values_are_copied_and_pickled(value: object) -> None:
     assert copy.deepcopy(value) == value
     assert pickle.loads(pickle.dumps(value)) == value
@@ -137,13 +144,60 @@ def test_they_can_be_taken_apart_by_a_pattern() -> None:
             assert (name, port) == ("a", 80)
 
 
-@pytest.mark.parametrize("kind", [Anew, Exotic])
-def test_a_default_can_be_made_anew_for_each_value(kind: type[Anew] | type[Exotic]) -> None:
+@pytest.mark.parametrize("kind", [Anew, Changing])
+def test_a_default_can_be_made_anew_for_each_value(kind: type[Anew] | type[Changing]) -> None:
     assert kind().parts == [] == kind(parts=[]).parts
     assert kind().parts is not kind().parts
 
 
-def test_what_can_be_changed_is_left_to_the_standard_library() -> None:
-    value = Exotic()
+def test_what_can_be_changed_is_no_key() -> None:
+    value = Changing()
     value.parts = ["a"]
-    assert value == Exotic(["a"])
+    assert value == Changing(["a"])
+    with pytest.raises(AttributeError):
+        value.more = 1  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(value)
+
+
+def test_what_is_asked_for_beyond_that_is_left_to_the_standard_library() -> None:
+    assert Exotic(1) < Exotic(2) == replace(Exotic(1), port=2)
+
+
+@given(st.lists(FIELDS, min_size=FEW, max_size=FEW + 3))
+def test_the_first_values_are_made_as_all_others(rows: list[tuple[str, int, int]]) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        name: str
+        port: int = 22
+        parts: list[str] = dataclasses.field(default_factory=list)
+
+    for name, port, _ in rows:
+        made = (Fresh(name), Fresh(name, port), Fresh(port=port, name=name), replace(Fresh(name), port=port))
+        assert [(one.name, one.port, one.parts) for one in made] == [
+            (name, 22, []),
+            (name, port, []),
+            (name, port, []),
+            (name, port, []),
+        ]
+        assert Fresh(name).parts is not Fresh(name).parts
+
+
+@pytest.mark.parametrize("already", [0, FEW + 1])
+def test_a_wrong_argument_is_told_by_the_same_words_at_any_time(already: int) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        name: str
+        port: int = 22
+
+    for _ in range(already):
+        Fresh("a")
+    make: Any = Fresh
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
+        make()
+    with pytest.raises(TypeError, match="takes from 2 to 3 positional arguments but 4 were given"):
+        make("a", 1, 2)
+    with pytest.raises(TypeError, match="multiple values for argument 'name'"):
+        make("a", name="b")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'prot'"):
+        replace(make("a"), prot=1)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from portgate.backends.ipfw.rule import ANY_FLOW, Action, Back, Call, Check, Entry, Skip
 from portgate.backends.ipfw.words import DEFAULT
 from portgate.core.bsd import NEVER, both, either
+from portgate.core.dataclasses import replace
 from portgate.core.ruleset import (
     ALWAYS,
     Accept,

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 from zlib import crc32
@@ -28,6 +27,7 @@ from portgate.backends.ipfw import FLOW, GUARD, GUARD_NUMBER, LIVE, MARK, SPARE,
 from portgate.core.bsd import HOME, LOOPBACK
 from portgate.core.capture import Artifact, Reading
 from portgate.core.compile import MESSAGES
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.lowering import LOCAL, Address, Line, Lines, in_place, lines, refuse, short_name
 from portgate.core.net import (

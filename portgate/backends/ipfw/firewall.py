@@ -8,11 +8,11 @@ Facts (ipfw(8), kernel of FreeBSD 12.1)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 
 from portgate.backends.ipfw.commands import Command
 from portgate.backends.ipfw.words import DEFAULT
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic
 
 STEP = 100

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from portgate.backends.ipfw import GUARD, LIVE, MARK, shell
 from portgate.backends.ipfw.chains import TRANSLATED, chains
@@ -19,6 +18,7 @@ from portgate.backends.ipfw.rule import Context, Entry, entries
 from portgate.backends.ipfw.tables import Tables
 from portgate.backends.ipfw.words import ACCEPTING
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family
 from portgate.core.ruleset import (

@@ -8,7 +8,7 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 
 from portgate.backends.ipfw import MARK, matches
 from portgate.backends.ipfw.cursor import Cursor, NotReadError
@@ -26,7 +26,7 @@ from portgate.backends.ipfw.words import (
     WITH_ARGUMENT,
 )
 from portgate.core.bsd import DST, HOME, NEVER, SRC, Side, address_interval, both, either, family_test
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.net import ICMP, ICMPV6, PORT_MAX, Family, intersect
 from portgate.core.ruleset import (
     ALWAYS,

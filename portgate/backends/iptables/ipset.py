@@ -13,7 +13,7 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from portgate.backends.iptables.parse_options import each_line, words
 from portgate.backends.iptables.parse_values import (
@@ -27,6 +27,7 @@ from portgate.backends.iptables.parse_values import (
 )
 from portgate.core.boxes import disjoint
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
     SCTP,

@@ -14,13 +14,14 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from itertools import product
 from zlib import crc32
 
 from portgate.backends.iptables.names import IP, TABLES, chain_name, table_of
 from portgate.backends.iptables.parse_values import DST, SRC
 from portgate.backends.iptables.sets import Row, in_sets, merged, native_set, networks
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.grouping import ICMP_FAMILY
 from portgate.core.net import Family, Interval, Intervals, complement, contains, interface_interval, interface_patterns

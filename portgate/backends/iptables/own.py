@@ -10,11 +10,11 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from portgate.backends.iptables.ipset import Set, named_set
 from portgate.backends.iptables.names import BASES, IP, TABLES, base_of, is_ours, table_of
 from portgate.backends.iptables.parse_values import NotUnderstoodError
+from portgate.core.dataclasses import replace
 from portgate.core.ruleset import (
     ALWAYS,
     OWNER,

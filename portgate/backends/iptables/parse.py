@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from itertools import product
 
 from portgate.backends.iptables import bundle, ipset, own, parse_matches, parse_targets
@@ -25,6 +25,7 @@ from portgate.backends.iptables.parse_options import Option, Section, each_line,
 from portgate.backends.iptables.parse_values import NotUnderstoodError, protocol
 from portgate.core import unread
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, Intervals
 from portgate.core.ruleset import (

@@ -15,7 +15,6 @@ Rules of this file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from portgate.backends.iptables import ipset
 from portgate.backends.iptables.limits import limit_listed, limit_memory, limit_of, usual_memory
@@ -34,6 +33,7 @@ from portgate.backends.iptables.parse_values import (
     ports,
     protocol,
 )
+from portgate.core.dataclasses import dataclass
 from portgate.core.net import (
     DCCP,
     ICMP,

@@ -8,14 +8,13 @@ Facts (ipset 7.17, Linux 6.18)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import TypeVar
 from zlib import crc32
 
 from portgate.backends.iptables.names import SET_PREFIX
 from portgate.backends.iptables.parse_values import DST, SRC
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.net import SCTP, TCP, UDP, UDPLITE, Family, Interval, Intervals, normalize, prefixes
 from portgate.core.ruleset import All, Element, Field, Lookup, Match, NamedSet, Test
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from portgate.backends.nftables import matches, render, sets, values
 from portgate.backends.nftables.matches import Scope
 from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core.dataclasses import dataclass
 from portgate.core.focus import fields_of
 from portgate.core.net import Family
 from portgate.core.ruleset import (

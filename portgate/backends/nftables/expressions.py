@@ -66,7 +66,7 @@ _OPTION_FIELDS = _words(
 )
 _LEVELS = {"|": 1, "or": 1, "^": 2, "xor": 2, "&": 3, "and": 3, "<<": 4, "lshift": 4, ">>": 4, "rshift": 4}
 _SIGNS = {"or": "|", "xor": "^", "and": "&", "lshift": "<<", "rshift": ">>"}
-_RATE = re.compile(r"(\d{1,18})(bytes|kbytes|mbytes)?/(second|minute|hour|day|week)")
+_RATE = r"(\d{1,18})(bytes|kbytes|mbytes)?/(second|minute|hour|day|week)"
 PLAIN_VERDICTS = frozenset({"accept", "drop", "continue", "return"})
 _VERDICTS = PLAIN_VERDICTS | {"jump", "goto"}
 
@@ -390,7 +390,7 @@ def _rate(cursor: Cursor) -> dict[str, object]:
     text = ""
     for _ in range(4):
         text += cursor.next()
-        found = _RATE.fullmatch(text)
+        found = re.fullmatch(_RATE, text)
         if found:
             amount, unit, per = found.groups()
             return {"rate": int(amount), "per": per} | ({"rate_unit": unit} if unit else {})

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from portgate.backends.nftables import listing, render, sets, statements, values
 from portgate.backends.nftables.draft import Draft
@@ -31,6 +30,7 @@ from portgate.backends.nftables.tables import Chain as TableChain
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core import unread
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, interface_interval
 from portgate.core.ruleset import (

@@ -16,8 +16,6 @@ import importlib.util
 import json
 import os
 import re
-import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,30 +24,19 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from portgate.backends.nftables import TABLE, batch
-from portgate.backends.nftables.conclusion import completed, own_table
-from portgate.backends.nftables.staging import Stage, staged
-from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.backends.nftables import TABLE
+from portgate.backends.nftables.live.kernel import generation_number, refused
 from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 LONG = 1 << 18  # characters of a complete text, from which on to conclude is quicker than to list
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
-NETLINK_NETFILTER = 12
-GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
-REPLY_ERROR = 2  # NLMSG_ERROR
-GENERATION_ID = 1  # NFTA_GEN_ID
-SET_FLAGS, SET_KEY_TYPE = 3, 4  # NFTA_SET_*
-SET_INTERVAL = 4  # NFT_SET_INTERVAL
-SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11  # linux/netlink.h
-EXPLANATION = 1  # NLMSGERR_ATTR_MSG
-SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 
 
 def available() -> str | None:
     """None when this process can drive nftables, else why not and what to do."""
     try:
-        _generation_number()
+        generation_number()
         _binding()
     except PortgateError as error:
         first = error.diagnostics[0]
@@ -62,7 +49,7 @@ class NftablesSession:
 
     def __init__(self, loaded: Loaded | None = None) -> None:
         self._loaded = loaded if loaded and loaded.length >= LONG else None
-        _generation_number()
+        generation_number()
         self._nft = _binding().Nftables()
         self._context: int = vars(self._nft)["_Nftables__ctx"]  # the one thing that the binding has and does not offer
         self._only_tries = False
@@ -91,6 +78,8 @@ class NftablesSession:
         loaded = self._loaded
         if loaded is None or loaded.generation != self.generation():
             return None
+        from portgate.backends.nftables.conclusion import completed, own_table  # noqa: PLC0415 - few have long lists
+
         table, text = own_table(self._outline().text), loaded.text()
         whole = completed(table, text, self._set_of_ours) if table and text else None
         unchanged = whole and loaded.generation == self.generation()
@@ -134,38 +123,20 @@ class NftablesSession:
         library.nft_ctx_set_dry_run(self._context, True)
 
     def load(self, artifact: Artifact) -> None:
-        """What only changes elements, and long lists for new sets, are told the kernel itself, for libnftables is slow at that."""
-        script = artifact.text
         self._transactions = 1
         if self._only_tries:
-            self._run(script)
-        elif messages := _messages(batch.changes(script)):
-            _deliver(messages)
-        elif (stage := staged(script)) and (way_back := _way_back(stage)):
-            self._load_staged(stage, way_back)
-        else:
-            self._run(script)
+            self._run(artifact.text)
+            return
+        from portgate.backends.nftables.live import loading  # noqa: PLC0415 - most commands load nothing
 
-    def _load_staged(self, stage: Stage, way_back: str) -> None:
-        """Whatever ends this early, an interrupt as well, takes back what has no effect yet."""
-        self._transactions = len(stage.lists) + 2
-        self._run(stage.declared)
-        done = False
-        try:
-            for one in stage.lists:
-                _deliver(batch.messages((one,), {one.set: _key_types(one.set)}))
-            self._run(stage.rest)
-            done = True
-        finally:
-            if not done:
-                self._run(way_back)
+        self._transactions = loading.load(artifact.text, self._run)
 
     def generation(self) -> str | None:
         """The kernel's count of nf_tables transactions, bound to this boot and network namespace."""
-        return _generation(_generation_number())
+        return _generation(generation_number())
 
     def outline_after(self, generation: str | None) -> Reading | None:
-        if generation != _generation(_generation_number() - self._transactions):
+        if generation != _generation(generation_number() - self._transactions):
             return None
         return self._outline()
 
@@ -182,7 +153,7 @@ class NftablesSession:
         status, output, complaint = self._command(script)
         if status != 0:
             placed = _complaint_with_lines(script)
-            raise PortgateError(*_diagnostics(script, placed if _PLACED.search(placed) else complaint))
+            raise PortgateError(*_diagnostics(script, placed if re.search(_PLACED, placed) else complaint))
         return output
 
     def _command(self, script: str) -> tuple[int, str, str]:
@@ -271,136 +242,16 @@ def _generation(number: int) -> str:
     return f"{boot}:{namespace}:{number}"
 
 
-def _generation_number() -> int:
-    """Errors: PortgateError when the kernel has no nf_tables, or does not let us at it."""
-    # nlmsghdr: length, type, flags (request), sequence, port; nfgenmsg: family, version, resource
-    request = struct.pack("=IHHIIBBH", 20, GET_GENERATION, 1, 1, 0, 0, 0, 0)
-    try:
-        reply = _answer(request)
-    except OSError as error:
-        raise PortgateError(_refused(error.errno or errno.EIO)) from error
-    if number := _error(reply):
-        raise PortgateError(_refused(number))
-    return _attribute(reply, 20, GENERATION_ID)
-
-
-def _messages(changes: tuple[batch.Change, ...]) -> bytes | None:
-    """None for what is libnftables' to do, or to explain why it can't be done."""
-    try:
-        types = {name: _key_types(name) for name in {one.set for one in changes}}
-        return batch.messages(changes, types) if changes else None
-    except (OSError, KeyError, NotUnderstoodError):
-        return None
-
-
-def _way_back(stage: Stage) -> str | None:
-    """What takes back what would be staged; None where a part of it is there already, and may be in force."""
-    if not _is_there(batch.about_table()):
-        return f"delete table {TABLE}\n"
-    if stage.anew or any(map(_is_there, map(batch.about_set, stage.sets))):
-        return None
-    return "".join(f"delete set {TABLE} {name}\n" for name in stage.sets)
-
-
-def _is_there(question: bytes) -> bool:
-    return _error(_answer(question)) != errno.ENOENT
-
-
-def _key_types(name: str) -> batch.Types:
-    """Of one of our sets. Errors: OSError when it is not there, KeyError when it is none of those that portgate makes."""
-    reply = _answer(batch.about_set(name))
-    if number := _error(reply):
-        raise OSError(number, os.strerror(number))
-    found = dict(_attributes(reply, 20))
-    if not int.from_bytes(found[SET_FLAGS], "big") & SET_INTERVAL:
-        raise KeyError(name)
-    return batch.key_types(int.from_bytes(found[SET_KEY_TYPE], "big"))
-
-
-def _deliver(messages: bytes) -> None:
-    """Errors: PortgateError, with all that the kernel says; then nothing has changed."""
-    try:
-        reply = _answer(messages)
-    except OSError as error:
-        detail = f"a change of {len(messages):,} bytes did not reach the kernel: {error.strerror}"
-        raise PortgateError(Diagnostic("PG531", detail, remedy=_TOO_LARGE)) from error
-    number = _error(reply)
-    if number in (errno.EPERM, errno.EACCES):
-        raise PortgateError(_refused(number))
-    if number:
-        said = f" ({words})" if (words := _explanation(reply)) else ""
-        raise PortgateError(Diagnostic("PG531", f"a change of elements: {os.strerror(number)}{said}"))
-
-
-_TOO_LARGE = "split the list, give the system more memory, or run this command with CAP_NET_ADMIN on the host itself"
-
-
-def _answer(messages: bytes) -> bytes:
-    """The first answer of nf_tables, which is about the first message that is at fault. Errors: OSError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as link:
-        if len(messages) > _USUAL_BUFFER:
-            _enlarge(link, len(messages))
-        for option in (CAP_ACK, EXT_ACK):
-            link.setsockopt(SOL_NETLINK, option, 1)
-        link.sendto(messages, (0, 0))
-        return link.recv(4096)
-
-
-def _enlarge(link: socket.socket, size: int) -> None:
-    """Makes room for so many bytes and what the kernel adds; beyond its usual limit that takes a privilege."""
-    try:
-        link.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, size + _USUAL_BUFFER)
-    except PermissionError:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size + _USUAL_BUFFER)
-
-
-_USUAL_BUFFER = 1 << 16
-
-
-def _error(reply: bytes) -> int:
-    """0 where the answer is none, or an acknowledgement."""
-    if struct.unpack_from("=H", reply, 4)[0] != REPLY_ERROR:
-        return 0
-    return -int(struct.unpack_from("=i", reply, 16)[0])
-
-
-def _explanation(reply: bytes) -> str:
-    """What the kernel says beside the number of an error, behind the header of the message that was wrong."""
-    return "".join(
-        value.rstrip(b"\0").decode(errors="replace") for kind, value in _attributes(reply, 36) if kind == EXPLANATION
-    )
-
-
-def _attribute(reply: bytes, start: int, wanted: int) -> int:
-    found = dict(_attributes(reply, start)).get(wanted, b"")
-    return int.from_bytes(found, "big")
-
-
-def _attributes(reply: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    while start + 4 <= len(reply):
-        length, kind = struct.unpack_from("=HH", reply, start)
-        yield kind & 0x3FFF, reply[start + 4 : start + length]
-        start += max(4, length + 3 & ~3)
-
-
-def _refused(number: int) -> Diagnostic:
-    if number in (errno.EPERM, errno.EACCES):
-        remedy = "run this command as root (it needs CAP_NET_ADMIN in this network namespace)"
-        return Diagnostic("PG461", "the kernel does not let this user see or change firewall rules", remedy=remedy)
-    detail = f"the kernel does not answer nf_tables requests: {os.strerror(number)}"
-    return Diagnostic("PG462", detail, remedy="load the module with `modprobe nf_tables`, or use a kernel that has it")
-
-
 # ------------------------------------------------------------------ complaints of nft
 
-_PLACED = re.compile(r":\d+:\d+-\d+: Error: ")
-_COMPLAINT = re.compile(r"^[^:\n]*:(?P<line>\d+):(?P<column>\d+)-\d+: Error: (?P<what>.*)$|^Error: (?P<bare>.*)$", re.M)
+_PLACED = r":\d+:\d+-\d+: Error: "
+_COMPLAINT = r"^[^:\n]*:(?P<line>\d+):(?P<column>\d+)-\d+: Error: (?P<what>.*)$|^Error: (?P<bare>.*)$"
 
 
 def _diagnostics(script: str, complaint: str) -> list[Diagnostic]:
     """Every complaint, with the line of the script that it is about."""
     lines = script.splitlines()
-    found = [_diagnostic(one, lines) for one in _COMPLAINT.finditer(complaint)]
+    found = [_diagnostic(one, lines) for one in re.finditer(_COMPLAINT, complaint, re.M)]
     return found or [Diagnostic("PG531", complaint.strip() or "libnftables gave no reason")]
 
 
@@ -409,7 +260,7 @@ def _diagnostic(found: re.Match[str], lines: list[str]) -> Diagnostic:
     number = int(found["line"] or 0)
     place = f" (line {number} of the script: {lines[number - 1].strip()[:200]})" if 0 < number <= len(lines) else ""
     if os.strerror(errno.EPERM) in what:
-        return _refused(errno.EPERM)
+        return refused(errno.EPERM)
     if any(os.strerror(one) in what for one in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)):
         remedy = "use a kernel with this part of nf_tables, or leave out the grants that need it"
         return Diagnostic("PG532", f"{what}{place}", remedy=remedy)

@@ -7,11 +7,12 @@ Rules of this file
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from portgate.backends.nftables import listing, render, values
 from portgate.backends.nftables.values import NotUnderstoodError
+from portgate.core.dataclasses import dataclass
 from portgate.core.ruleset import ChainKind, Hook
 
 Key = tuple[str, str]

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     r"|[^ \t\r])"
 )
 _GROWTH = 1_000_000
-_TIME = re.compile(r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9})s)?(?:\d{1,9}ms)?")
+_TIME = r"(?=\d)(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9})s)?(?:\d{1,9}ms)?"
 _DIGITS = frozenset("0123456789")
 SIGNS = frozenset("{}()[];,=<>!|&^$#@\\\n")
 
@@ -99,7 +99,7 @@ def seconds(word: str) -> int:
     """`1h30m`, `30s`, `90`. Errors: UnreadableError."""
     if word.isdigit() and len(word) < 12:
         return int(word)
-    found = _TIME.fullmatch(word)
+    found = re.fullmatch(_TIME, word)
     if not found:
         raise UnreadableError
     days, hours, minutes, rest = (int(part or 0) for part in found.groups())

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from difflib import SequenceMatcher
 from functools import partial
 from typing import NamedTuple
 
@@ -40,6 +38,7 @@ from portgate.backends.nftables.emit import (
 from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
 
@@ -60,14 +59,14 @@ def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
 
 def restoring(own: Reading, elapsed: float = 0) -> Artifact:
     """The script that makes our table again what this listing of it says, so many seconds later."""
-    listing = _HANDLE.sub("", own.text)
+    listing = re.sub(_HANDLE, "", own.text)
     if elapsed >= 1:
-        listing = _EXPIRES.sub(lambda found: _aged(found, int(elapsed)), listing)
+        listing = re.sub(_EXPIRES, lambda found: _aged(found, int(elapsed)), listing)
     return Artifact("nftables", f"{HEADER}table {TABLE}\ndelete table {TABLE}\n{listing}")
 
 
-_HANDLE = re.compile(r" # handle \d+$", re.MULTILINE)
-_EXPIRES = re.compile(r'"[^"\n]*"|(?<= expires )\S+?(?=[,\s])')
+_HANDLE = r"(?m) # handle \d+$"
+_EXPIRES = r'"[^"\n]*"|(?<= expires )\S+?(?=[,\s])'
 """A time left; strings are skipped, so that none of them is taken for one."""
 
 
@@ -162,6 +161,8 @@ def _changed_rules(old: Chain, new: Chain | None) -> Iterator[str]:
         yield f"flush chain {TABLE} {old.name}\n"
         yield from (f"add rule {TABLE} {old.name} {text}\n" for text in after)
         return
+    from difflib import SequenceMatcher  # noqa: PLC0415 - a plan seldom needs it
+
     anchor: int | None = None
     for kind, start, end, new_start, new_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if kind == "equal":

@@ -11,12 +11,12 @@ Facts
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.words import WRITTEN
 from portgate.core.bsd import HOME, LOOPBACK
 from portgate.core.capture import Artifact
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.lowering import LOCAL, Address, Line, Lines, in_place, inline, lines, refuse, united
 from portgate.core.net import (

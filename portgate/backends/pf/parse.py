@@ -12,7 +12,6 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from portgate.backends.pf import ANCHOR, MARK
 from portgate.backends.pf.cursor import Cursor, NotReadError
@@ -24,6 +23,7 @@ from portgate.backends.pf.tokens import ANCHORS, Statement, Token, statements
 from portgate.backends.pf.translation import renamed, translation_entry
 from portgate.core.bsd import ARRIVED, LOOPBACK, SRC, both, either, family_test
 from portgate.core.capture import Reading
+from portgate.core.dataclasses import replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family
 from portgate.core.ruleset import (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from portgate.backends.pf import hosts
 from portgate.backends.pf.cursor import Cursor, NotReadError
 from portgate.backends.pf.pools import anywhere, pool
 from portgate.backends.pf.statement import BACK, PASSED, Context, Draft, Entry, map_back, match_of, read_parts
 from portgate.backends.pf.tokens import Statement
 from portgate.core.bsd import DST, NEVER
+from portgate.core.dataclasses import replace
 from portgate.core.ruleset import Accept, Effect, Log, Match, Origin, PlainVerdict, Rule, Snat
 
 

@@ -1,0 +1,1 @@
+"""What is asked of nf_tables, and told it, without libnftables."""
