@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from portgate.backends.nftables import BACKEND, batch, session
+from portgate.backends.nftables import BACKEND, batch
+from portgate.backends.nftables.kernel import netlink
 from portgate.backends.nftables.session import NftablesSession
 from portgate.core.capture import Artifact
 from portgate.core.compile import compile as compile_policy
@@ -216,5 +217,5 @@ def test_a_change_that_does_not_fit_says_so(inside: Inside, monkeypatch: pytest.
         with pytest.raises(PortgateError, match=r"PG531.* bytes did not reach the kernel"):
             on.load(artifact)
 
-    monkeypatch.setattr(session, "_enlarge", lambda link, size: None)
+    monkeypatch.setattr(netlink, "_enlarge", lambda link, size: None)
     inside(body)

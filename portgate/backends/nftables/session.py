@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 
 from portgate.backends.nftables import TABLE
-from portgate.backends.nftables.live.kernel import generation_number, refused
+from portgate.backends.nftables.kernel.netlink import generation_number, refused
 from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -127,7 +127,7 @@ class NftablesSession:
         if self._only_tries:
             self._run(artifact.text)
             return
-        from portgate.backends.nftables.live import loading  # noqa: PLC0415 - most commands load nothing
+        from portgate.backends.nftables.kernel import loading  # noqa: PLC0415 - most commands load nothing
 
         self._transactions = loading.load(artifact.text, self._run)
 

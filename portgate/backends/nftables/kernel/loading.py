@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from portgate.backends.nftables import TABLE, batch
-from portgate.backends.nftables.live.kernel import answer, attributes, error_of, explanation, refused
+from portgate.backends.nftables.kernel.netlink import answer, attributes, error_of, explanation, refused
 from portgate.backends.nftables.staging import Stage, staged
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.diagnostics import Diagnostic, PortgateError
