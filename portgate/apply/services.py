@@ -83,7 +83,7 @@ load_rc_config $name
 run_rc_command "$1"
 """
 _FREEBSD_ON = f'{_NOTE}\nportgate_enable="YES"\n'
-_LOAD_ANCHOR = re.compile(r'^\s*load\s+anchor\s+"?portgate"?\s+from\s+"?([^"\s]+)', re.MULTILINE)
+_LOAD_ANCHOR = re.compile(r'^[^\S\n]*load\s+anchor\s+"?portgate"?\s+from\s+"?([^"\s]+)', re.MULTILINE)
 
 _SYSTEMD_WANTS = "etc/systemd/system/sysinit.target.wants/portgate.service"
 _OPENRC_LEVEL = "etc/runlevels/boot/portgate"

@@ -81,6 +81,11 @@ def of_icmp(number: int) -> Match:
     return both(family_test(family), Test(Field.PROTOCOL, ((number, number),)))
 
 
+def number(text: str) -> int | None:
+    """A number of up to nine digits; None for anything else, for nobody means more."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
 def address_interval(text: str) -> tuple[Family, Interval] | None:
     """An address, a prefix whose host bits are masked, short forms as `10/8`, or a range; None for a name."""
     first, dash, last = text.partition(" - ")

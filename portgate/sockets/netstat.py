@@ -35,8 +35,8 @@ _TIMER = re.compile(r"\s+(?:off|on|keepalive|timewait|probe|unkn-\d+)\s+\([\d./]
 _HOLDER = re.compile(r"\s(\d{1,9})/(\S.{0,64}?)\s*$")
 _USER = re.compile(r"^\s+(?:[A-Z_]+\s+)?(\S+)\s+\d+\s+(?:\d{1,9}/\S|-)")
 _MACOS_HOLDER = re.compile(r"\s\s(\S(?: ?\S){0,63}):(\d{1,9})\s+[0-9a-f]{5}\s+[0-9a-f]{8}\b")
-_HEADER = re.compile(r"^(?:Active Internet|\s*Proto\s+Recv-Q|Current listen queue)", re.MULTILINE)
-_CONNECTED_ONLY = re.compile(r"^Active Internet connections(?: \(w/o servers\))?\s*$", re.MULTILINE)
+_HEADER = re.compile(r"^(?:Active Internet|[^\S\n]*Proto\s+Recv-Q|Current listen queue)", re.MULTILINE)
+_CONNECTED_ONLY = re.compile(r"^Active Internet connections(?: \(w/o servers\))?[^\S\n]*$", re.MULTILINE)
 _REMEDIES = {"netstat-linux": "save the output of `netstat -tulpnW`"}
 _REMEDY = "save the output of `netstat -an`"
 

@@ -133,7 +133,7 @@ def _another_number(rng: Random, text: str, _: Sequence[str]) -> str:
         return text
     one = rng.choice(found)
     value = int(one[0][:18])
-    other = rng.choice((value + 1, value - 1, -value, value * 256, 0, 0xFFFF, 1 << 32, 1 << 128))
+    other = rng.choice((value + 1, value - 1, -value, value * 256, 0, 0xFFFF, 1 << 32, 1 << 128, "9" * 5000))
     return f"{text[: one.start()]}{other}{text[one.end() :]}"
 
 

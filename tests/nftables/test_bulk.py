@@ -54,6 +54,13 @@ def test_a_long_list_means_the_same_as_read_word_by_word(text: str) -> None:
         assert read(text) == quick
 
 
+def test_a_list_without_elements_is_read_word_by_word() -> None:
+    for text in ("elements = {\n}\n", block("ipv4_addr", []).replace("{  }", "{\n}")):
+        assert not bulk.fold(text)[1]
+    found = read(text)
+    assert found is not None and found.elements == ()
+
+
 HOSTS = [f"10.0.0.{i}" for i in range(bulk.LEAST)]
 
 

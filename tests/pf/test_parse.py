@@ -193,6 +193,25 @@ def test_numbered_rules_with_counters_are_read() -> None:
     assert fate(text, SSH, HTTP) == ["accept", "drop"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@(\npass",
+        "@7(\npass",
+        "block on t proto {}",
+        "pass in proto icmp icmp-type {}",
+        "pass to 10.0.0.0/{}",
+        "pass to (em0)/{}",
+        "pass to em0:network/{}",
+        "pass in proto tcp to port {}",
+        "pass in proto tcp keep state (max-src-conn-rate {}/5)",
+    ],
+)
+def test_what_is_cut_off_and_numbers_without_end_are_doubts(text: str) -> None:
+    (opened,) = fate(text.format("9" * 5000), SSH)
+    assert opened in ("accept", "depends")
+
+
 def test_a_comment_that_ends_in_a_backslash_hides_the_next_line() -> None:
     assert fate("block in\n# a comment \\\npass in proto tcp to port 22\n", SSH) == ["drop"]
 

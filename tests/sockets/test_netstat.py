@@ -120,6 +120,12 @@ def test_other_text_is_told_to_have_nothing(text: str) -> None:
     assert "has not one line of netstat" in note.detail
 
 
+def test_empty_lines_by_the_hundred_thousand_are_passed_over() -> None:
+    """Patterns that look for lines must not look over their ends."""
+    (note,) = read("\n" * 300_000).notes
+    assert "has not one line of netstat" in note.detail
+
+
 @given(
     st.text(max_size=200) | st.text("tcp46 udp 0 .:* LISTEN\n", max_size=200),
     st.sampled_from(["netstat-linux", "netstat-bsd", "netstat-macos"]),

@@ -37,7 +37,7 @@ from portgate.core.ruleset import (
 
 ENABLED = {Family.IPV4: "net.inet.ip.fw.enable", Family.IPV6: "net.inet6.ip6.fw.enable"}
 _ELSEWHERE = Rule(TRANSLATED, Unknown("fwd to another host, which leaves the destination as it was"), comment="fwd")
-_LISTED_RULE = re.compile(r"^\s*(?:# DISABLED )?\d{1,5}\s|^--- table\(", re.M)
+_LISTED_RULE = re.compile(r"^[^\S\n]*(?:# DISABLED )?\d{1,5}\s|^--- table\(", re.M)
 
 
 def parse(readings: tuple[Reading, ...]) -> Ruleset:

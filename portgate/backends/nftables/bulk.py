@@ -67,7 +67,7 @@ def _commented(listed: str) -> tuple[Sequence[str], Sequence[str]]:
     items = _ITEM.findall(listed)
     between = {separator for _, _, separator in items[:-1]}
     length = sum([len(key) + len(comment) + len(separator) for key, comment, separator in items])
-    if length != len(listed) or not all(one[0] == "," for one in between):
+    if not items or length != len(listed) or not all(one[0] == "," for one in between):
         return (), ()
     keys, comments, _ = zip(*items, strict=True)
     return keys, [one[_COMMENT] for one in comments]

@@ -25,6 +25,7 @@ from portgate.core.bsd import (
     both,
     either,
     family_test,
+    number,
 )
 from portgate.core.net import (
     ICMP,
@@ -157,9 +158,9 @@ def _named(text: str, side: Side) -> Match:
     name, _, length = text.replace("(", "").replace(")", "").partition("/")
     name, *words = name.split(":")
     part = next((_PARTS[word] for word in words if word in _PARTS), Part.ADDRESS)
-    if not set(words) <= {*_PARTS, "0"} or (length and not length.isdecimal()):
+    inside = number(length) if length else None
+    if not set(words) <= {*_PARTS, "0"} or (length and inside is None):
         return _unknown(text, side)
-    inside = int(length) if length else None
     of_family = (InterfaceAddress(field, text, name, part, "0" in words, inside) for field in side.values())
     return Any(tuple(of_family))
 
@@ -194,10 +195,10 @@ def _family(one: NamedSet) -> Family:
 def protocol(cursor: Cursor) -> Match:
     """One member after `proto`."""
     text = cursor.take()
-    number = int(text) if text.isdecimal() else PROTOCOL_NUMBERS.get(text, 256)
-    if number > 255:
+    found = PROTOCOL_NUMBERS.get(text, number(text))
+    if found is None or found > 255:
         return Opaque(f"protocol {text}", f"which protocol `{text}` is")
-    return Test(Field.PROTOCOL, ((number, number),))
+    return Test(Field.PROTOCOL, ((found, found),))
 
 
 def ports(cursor: Cursor, field: Field) -> Match:
@@ -278,7 +279,7 @@ def _icmp_type(cursor: Cursor, of: int) -> Match:
 
 
 def _icmp_number(text: str, names: Mapping[str, int], field: Field) -> Match:
-    number = int(text) if text.isdecimal() else names.get(text, 256)
-    if number > 255:
+    found = names.get(text, number(text))
+    if found is None or found > 255:
         return Opaque(f"{field.label} {text}", f"which {field.label} `{text}` is")
-    return Test(field, ((number, number),))
+    return Test(field, ((found, found),))

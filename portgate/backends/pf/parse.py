@@ -103,8 +103,11 @@ def _plain(statement: Statement) -> Statement:
     if not statement.tokens[0].text.startswith("@"):
         return statement
     cursor = Cursor(statement.tokens)
-    cursor.take()
-    cursor.parenthesised()
+    try:
+        cursor.take()
+        cursor.parenthesised()
+    except NotReadError:  # the text ends within the brackets
+        return statement
     return statement if cursor.done() else statement._replace(tokens=statement.tokens[cursor.at :])
 
 

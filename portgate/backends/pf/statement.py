@@ -17,7 +17,7 @@ from portgate.backends.pf.hosts import Tables
 from portgate.backends.pf.pools import anywhere, family_of, pool, pool_words
 from portgate.backends.pf.tokens import Statement
 from portgate.backends.pf.words import FLAG_BITS
-from portgate.core.bsd import ARRIVED, DST, NEVER, SRC, Side, both, either, family_test, of_icmp
+from portgate.core.bsd import ARRIVED, DST, NEVER, SRC, Side, both, either, family_test, number, of_icmp
 from portgate.core.dataclasses import dataclass
 from portgate.core.grouping import word
 from portgate.core.lowering import SYN_OF_SYN_ACK
@@ -363,8 +363,8 @@ def _keep(cursor: Cursor, draft: Draft) -> None:
 def _state_option(words: list[str], draft: Draft) -> None:
     match words:
         case ["max-src-conn-rate", amount, "/", seconds]:
-            numbers = amount.isdecimal() and seconds.isdecimal()
-            draft.limit = Limit.of_window(int(amount), int(seconds)) if numbers else None
+            taken, within = number(amount), number(seconds)
+            draft.limit = Limit.of_window(taken, within) if taken is not None and within is not None else None
             if draft.limit is None or draft.parts.get("proto") != IS_TCP:
                 draft.limit = None
                 draft.doubt_of_rule("a rate limit")
