@@ -30,10 +30,8 @@ Host {name}
   LogLevel ERROR
   ConnectTimeout 60
   ServerAliveInterval 15
-"""
-_ONE_CONNECTION = """\
   ControlMaster auto
-  ControlPath {folder}/connection
+  ControlPath {socket}
   ControlPersist 60
 """
 
@@ -82,9 +80,7 @@ def two_machines(box: Path, folder: Path, accelerator: str) -> Iterator[Path]:
             command = [*_qemu(box, accelerator, memory), *_devices(box, folder, name, port, cable, server)]
             running.enter_context(_running(command))
             with config.open("a") as file:
-                file.write(_SSH.format(name=name, port=port, key=box / "key"))
-                if name == "prober":  # of which no firewall is tested
-                    file.write(_ONE_CONNECTION.format(folder=folder))
+                file.write(_SSH.format(name=name, port=port, key=box / "key", socket=folder / f"{name}.ssh"))
             _await(cable)
         yield config
 

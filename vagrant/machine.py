@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE = 300.0  # for one command; Python starts slowly on an emulated processor that others want as well
-START = 240.0  # of a machine
+START = 400.0  # of a machine
 LOST = 255  # how ssh ends when the connection fails
 
 
@@ -23,14 +23,14 @@ class Machine:
     become: tuple[str, ...] = ("sudo", "-n")
 
     def run(
-        self, *words: str, given: str = "", check: bool = True, patience: float = PATIENCE
+        self, *words: str, given: str = "", check: bool = True, patience: float = PATIENCE, anew: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command as root, in a connection of its own.
+        """Runs a command as root; `anew` in a new connection, although others may share one.
 
         Errors: AssertionError with `check` when it fails, ConnectionError, subprocess.TimeoutExpired.
         """
         finished = subprocess.run(
-            self.command(*words), input=given, capture_output=True, text=True, timeout=patience, check=False
+            self.command(*words, anew=anew), input=given, capture_output=True, text=True, timeout=patience, check=False
         )
         if finished.returncode == LOST:
             raise ConnectionError(f"{self.name}: {finished.stderr}")
@@ -40,18 +40,23 @@ class Machine:
             )
         return finished
 
-    def command(self, *words: str) -> list[str]:
-        return self._ssh(shlex.join([*self.become, *words]))
+    def command(self, *words: str, anew: bool = False) -> list[str]:
+        alone = ["-o", "ControlPath=none"] if anew else []
+        return self._ssh(*alone, self.name, "--", shlex.join([*self.become, *words]))
 
     def here(self) -> str:
         """The address by which it was reached."""
         told = subprocess.run(
-            self._ssh("echo $SSH_CONNECTION"), capture_output=True, text=True, timeout=PATIENCE, check=True
+            self._ssh(self.name, "--", "echo $SSH_CONNECTION"),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
         )
         return told.stdout.split()[2]
 
-    def _ssh(self, command: str) -> list[str]:
-        return ["ssh", "-F", str(self.config), self.name, "--", command]
+    def _ssh(self, *words: str) -> list[str]:
+        return ["ssh", "-F", str(self.config), *words]
 
     def send(self, folder: Path, to: str) -> None:
         """Puts what is in a folder into another there."""
@@ -63,7 +68,7 @@ class Machine:
         """What is another after each start, "" while the machine does not answer."""
         ask = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.boottime"
         try:
-            return self.run("sh", "-c", ask, check=False, patience=15).stdout.strip()
+            return self.run("sh", "-c", ask, check=False, patience=15, anew=True).stdout.strip()
         except (subprocess.TimeoutExpired, ConnectionError):
             return ""
 
@@ -80,5 +85,6 @@ class Machine:
         before = self.boot()
         how = "echo b >/proc/sysrq-trigger" if cut else "(sleep 0.2; reboot) >/dev/null 2>&1 &"
         with suppress(subprocess.TimeoutExpired, ConnectionError):  # the connection went with the machine
-            self.run("sh", "-c", how, check=False, patience=10)
+            self.run("sh", "-c", how, check=False, patience=10, anew=True)
+        subprocess.run(self._ssh("-O", "exit", self.name), capture_output=True, timeout=PATIENCE, check=False)
         self.await_start(other_than=before)

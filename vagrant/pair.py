@@ -91,8 +91,8 @@ class Pair:
 
     # -------------------------------------------------------------- on the target
 
-    def portgate(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.target.run(PORTGATE, *words, check=check)
+    def portgate(self, *words: str, check: bool = True, anew: bool = False) -> subprocess.CompletedProcess[str]:
+        return self.target.run(PORTGATE, *words, check=check, anew=anew)
 
     def apply(self, policy: str, backend: str, *options: str) -> str:
         """Applies a policy and says what portgate said. Errors: AssertionError."""
@@ -101,7 +101,7 @@ class Pair:
     def put_in_force(self, policy: str, backend: str) -> None:
         """Applies a policy over SSH, where it is on trial, and confirms it from another connection."""
         if "On trial" in self.apply(policy, backend):
-            self.portgate("confirm")
+            self.portgate("confirm", anew=True)
 
     def lacks(self, backend: str) -> str | None:
         """None when the host has this backend, else why not."""
@@ -166,8 +166,12 @@ class Pair:
 
     @contextmanager
     def watching(self, policy: str) -> Iterator[Callable[[], list[tuple[Expectation, list[str]]]]]:
-        """The prober asks again and again. What is given ends that, and tells all that came back to each packet."""
-        asked = [one for one in self.table.policies[policy] if (one.direction, one.protocol) == ("inbound", "tcp")]
+        """The prober asks again and again, but the SSH server: it begins a process for each stranger.
+
+        What is given ends that, and tells all that came back to each packet.
+        """
+        tcp = [one for one in self.table.policies[policy] if (one.direction, one.protocol) == ("inbound", "tcp")]
+        asked = [one for one in tcp if one.port != 22]
         with subprocess.Popen(
             self.prober.command("python3", PROBE, "watch"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as watch:

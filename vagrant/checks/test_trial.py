@@ -36,7 +36,7 @@ def test_rules_that_nobody_confirms_are_undone_by_a_unit_of_systemd(pair: Pair, 
 
 def test_a_confirmation_ends_the_guard(pair: Pair, backend: str) -> None:
     pair.apply("ssh-only", backend, "--confirm", "300")
-    pair.portgate("confirm")
+    pair.portgate("confirm", anew=True)
     await_end_of_guard(pair)
     assert pair.surprises("ssh-only") == []
 
@@ -47,7 +47,7 @@ def test_whoever_locks_himself_out_gets_in_again_after_the_deadline(pair: Pair, 
     assert (refused.returncode, "PG541" in refused.stderr) == (3, True)
     pair.portgate("apply", *locking_out, "--override", "PG541", "--confirm", "20")
     with pytest.raises((subprocess.TimeoutExpired, ConnectionError)):
-        pair.target.run("true", patience=8)
+        pair.target.run("true", patience=8, anew=True)
     pair.target.await_start()
     await_end_of_guard(pair)
     assert pair.surprises("web-server") == []

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 PATIENCE = 2.2  # seconds; the kernel sends a SYN again after one
 TRIES = 2  # of what the kernel does not send again
+PAUSE = 0.5  # seconds between rounds, so that an emulated machine has time for other things
 REFUSALS = (errno.ECONNREFUSED, errno.ECONNRESET)
 ECHO_REQUEST = {socket.AF_INET: 8, socket.AF_INET6: 128}
 
@@ -84,7 +85,7 @@ def watched(questions: list[Question], pool: ThreadPoolExecutor, ended: threadin
     seen: list[set[str]] = [set() for _ in questions]
     last = False
     while not last:
-        last = ended.wait(0.1)
+        last = ended.wait(PAUSE)
         for one, found in zip(seen, pool.map(answer, questions), strict=True):
             one.add(found)
     return [sorted(one) for one in seen]
