@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,32 @@ def ci(folder: Path, *, validate: int, machines: int) -> tuple[int, list[str]]:
     finished = subprocess.run(["bash", copy], capture_output=True, text=True, check=False)
     told = [" ".join(line.split()[:3]) for line in finished.stdout.splitlines() if line.startswith("NOT RUN")]
     return finished.returncode, told
+
+
+def test_ci_chooses_the_packets_a_new_start_and_every_fault() -> None:
+    (step,) = (line for line in (ROOT / ".ci/run").read_text().splitlines() if "script/vm-test" in line)
+    *_, option, chosen = shlex.split(step)
+    assert option == "-k"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "vagrant/checks",
+        "--ssh-config=none",
+        "--collect-only",
+        "-q",
+        "-k",
+        chosen,
+    ]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert sorted(line.partition("::")[2] for line in told.splitlines() if "::" in line) == [
+        "test_packets_meet_what_the_policy_says[nftables-web-server]",
+        "test_the_rules_are_back_after_a_new_start_and_were_never_gone[nftables-web-server]",
+        "test_the_table_tells_of_a_fault[nftables-IPv6 left open]",
+        "test_the_table_tells_of_a_fault[nftables-drop turned accept]",
+        "test_the_table_tells_of_a_fault[nftables-one port more]",
+        "test_the_table_tells_that_rules_are_not_back_after_a_new_start[nftables]",
+    ]
 
 
 def test_the_checks_need_to_be_told_where_the_machines_are() -> None:
