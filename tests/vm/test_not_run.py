@@ -80,7 +80,6 @@ def test_ci_chooses_the_packets_a_new_start_and_every_fault() -> None:
         "vagrant/checks",
         "--ssh-config=none",
         "--collect-only",
-        "-q",
         "-k",
         chosen,
     ]
