@@ -46,7 +46,7 @@ def engine(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
 DECIDERS = {"simulator": simulator, "engine": engine}
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [("nft-json", pairs(0.15, 10000)), ("nft", pairs(0.1, 5000))])
+@pytest.mark.parametrize(("kind", "wanted"), [("nft-json", pairs(0.15, 15000)), ("nft", pairs(0.1, 5000))])
 def test_the_kernel_agrees_about_random_rulesets_of_other_people(
     kind: str, wanted: int, sandbox: Sandbox, oracle: Oracle, tmp_path: Path, record_property: Tell
 ) -> None:
@@ -94,7 +94,7 @@ def test_the_kernel_agrees_about_random_policies(oracle: Oracle, record_property
         ]
 
     kernel = Kernel(oracle, compiled.get, conntrack_states(oracle))
-    wanted = pairs(0.2, 15000)
+    wanted = pairs(0.2, 20000)
     tally = kernel.compare(texts(native, SEED), {**DECIDERS, "policy": policy}, wanted, SEED)
     record_property("told", f"policies: {tally}")
     assert tally.compared >= wanted

@@ -24,7 +24,7 @@ from tests.written import TODAY, loaded
 
 pytestmark = pytest.mark.kernel
 
-PAIRS = pairs(0.2, 2000)
+PAIRS = pairs(0.2, 20000)
 STORES = ("nft", "legacy")
 NOTHING = Ruleset()
 
