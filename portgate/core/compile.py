@@ -137,10 +137,8 @@ def _direction(prefix: str, book: Rulebook, more: tuple[Grant, ...], today: date
 
 
 def _gather(groups: Groups, direction: _Direction) -> None:
-    for grant in direction.block:
-        groups.add(f"{direction.prefix}block", grant)
-    for grant in direction.allow:
-        groups.add(f"{direction.prefix}allow", grant)
+    groups.add_all(f"{direction.prefix}block", direction.block)
+    groups.add_all(f"{direction.prefix}allow", direction.allow)
     for grant in direction.limited:
         groups.add(f"{direction.prefix}limited", replace(grant, sources=(), destinations=(), log=False))
 

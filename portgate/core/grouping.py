@@ -14,7 +14,7 @@ Facts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -37,6 +37,7 @@ from portgate.core.policy import Forward, Grant, Peer, Traffic
 from portgate.core.ruleset import (
     OWNER,
     All,
+    Box,
     Effect,
     Field,
     Log,
@@ -181,6 +182,20 @@ class Groups:
         for source in ((), (Field.SRC4,), (Field.SRC6,)):
             self._boxes[Shape("opened", fields=(*source, Field.DPORT, Field.PROTOCOL))] = []
 
+    def add_all(self, use: str, grants: Iterable[Grant]) -> None:
+        """Policies of thousands of grants are of such as need no thought: ports of one protocol, from anywhere or one network."""
+        plain: dict[tuple[Field, ...], list[Labelled]] = {(): [], (Field.SRC4,): [], (Field.SRC6,): []}
+        for grant in grants:
+            found = _plain(grant)
+            if found is None:
+                self.add(use, grant)
+            else:
+                source, box = found
+                plain[source].append((box, grant.id))
+        for source, boxes in plain.items():
+            if boxes:
+                self._boxes.setdefault(Shape(use, fields=(*source, Field.DPORT, Field.PROTOCOL)), []).extend(boxes)
+
     def add(self, use: str, grant: Grant) -> None:
         for traffic in grant.traffic or (None,):
             protocol, tail = _traffic_columns(traffic)
@@ -292,6 +307,22 @@ class Groups:
 
     def _name(self, shape: Shape) -> str:
         return _claim(self._names, shape.name(), shape)
+
+
+def _plain(grant: Grant) -> tuple[tuple[Field, ...], Box] | None:
+    """The field of the source and the box of a grant that needs no thought; None for another."""
+    if len(grant.traffic) != 1 or len(grant.sources) > 1 or grant.destinations or grant.log:
+        return None
+    protocol, first, last = grant.traffic[0]
+    if protocol not in PORT_PROTOCOLS or (first == 0 and last >= PORT_MAX):
+        return None
+    ports = ((first, last), (protocol, protocol))
+    if not grant.sources:
+        return (), ports
+    addresses = grant.sources[0].addresses
+    if grant.sources[0].interfaces or addresses is None or len(addresses.v4) + len(addresses.v6) != 1:
+        return None
+    return ((Field.SRC4,), (addresses.v4[0], *ports)) if addresses.v4 else ((Field.SRC6,), (addresses.v6[0], *ports))
 
 
 def _claim(taken: dict[str, T], name: str, value: T) -> str:

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from functools import cache
 from itertools import accumulate, product
 
 from portgate.core.diagnostics import Diagnostic, Span
@@ -285,7 +286,12 @@ def _ephemeral(grant: Grant, ephemeral: Interval) -> Iterator[Diagnostic]:
 
 def _well_known(traffic: Traffic) -> bool:
     """A number that is not the author's to choose, such as WireGuard's."""
-    return any(traffic in service.traffic for service in services.table())
+    return traffic in _assigned()
+
+
+@cache
+def _assigned() -> frozenset[Traffic]:
+    return frozenset(part for service in services.table() for part in service.traffic)
 
 
 def _risky(grant: Grant) -> Iterator[Diagnostic]:

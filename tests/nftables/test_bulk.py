@@ -23,7 +23,7 @@ TYPES = {
     "ipv4_addr": ADDRESSES4,
     "ipv6_addr": ADDRESSES6,
     "inet_service": PORTS,
-    "inet_proto": st.sampled_from(["6", "17"]),
+    "inet_proto": st.sampled_from(["6", "17", "tcp", "udplite", "dccp"]),
 }
 BLOCK = "table inet t {{\n\tset s {{\n\t\ttype {types}\n\t\tflags interval\n\t\telements = {{ {elements} }}\n\t}}\n}}\n"
 

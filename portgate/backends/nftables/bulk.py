@@ -21,7 +21,7 @@ MARKER = "\ue000"
 LEAST = 16
 
 _LIST = re.compile(r"^([ \t]*elements = \{)\s+([^{}]*+)\}$", re.MULTILINE)
-_WORD = r"[0-9A-Fa-f:][0-9A-Fa-f:./-]*+"
+_WORD = r"(?>tcp|udplite|udp|sctp|dccp|[0-9A-Fa-f:][0-9A-Fa-f:./-]*+)"  # protocols have names in what portgate writes
 # Groups are repeated atomically, not possessively: Python 3.11.2 does not take back what a possessive group began to match in vain.
 _ITEM = re.compile(rf'({_WORD}(?>(?: \. {_WORD})*))(?>( comment "[^"\n]*+")?)(,?\s+)')
 _PLAIN = re.compile(r"[0-9A-Fa-f:./,\s-]+")
