@@ -38,7 +38,10 @@ def read_lines(text: str, file: str, mistakes: Mistakes) -> AddressSet:
 def _plain_lines(lines: list[str], v4: list[Interval], v6: list[Interval]) -> None:
     """Appends all, or nothing. Errors: OSError, ValueError or KeyError for what is no address or prefix."""
     found4 = plain_intervals(Family.IPV4, [one for one in lines if ":" not in one])
-    v6 += plain_intervals(Family.IPV6, [one for one in lines if ":" in one])
+    found6 = plain_intervals(Family.IPV6, [one for one in lines if ":" in one])
+    if any(map(values.is_mapped, found6)):
+        raise ValueError
+    v6 += found6
     v4 += found4
 
 
@@ -54,7 +57,12 @@ def _any_lines(lines: list[str], v4: list[Interval], v6: list[Interval]) -> list
         except ValueError:
             wrong.append(offset)
             continue
-        (v4 if family is Family.IPV4 else v6).append(interval)
+        if family is Family.IPV4:
+            v4.append(interval)
+        elif values.is_mapped(interval):
+            wrong.append(offset)
+        else:
+            v6.append(interval)
     return wrong
 
 

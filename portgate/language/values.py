@@ -177,9 +177,14 @@ def addresses(text: str) -> AddressSet:
         interval = ipv6_prefix(text)
     except (OSError, ValueError, KeyError):
         return _address_or_range(text)
-    if interval[0] >> 32 == MAPPED:
+    if is_mapped(interval):
         raise _mapped(text, interval)
     return AddressSet((), (interval,))
+
+
+def is_mapped(interval: Interval) -> bool:
+    """Whether addresses of IPv6 are only another way to write some of IPv4."""
+    return interval[0] >> 32 == MAPPED
 
 
 def _mapped(text: str, interval: Interval) -> MistakeError:
@@ -193,13 +198,24 @@ def _address_or_range(text: str) -> AddressSet:
         family, interval = parse_prefix(text)
     except ValueError:
         raise no_address(text) from None
+    if family is Family.IPV6 and is_mapped(interval):
+        raise _mapped(text, interval)
     return AddressSet((interval,)) if family is Family.IPV4 else AddressSet((), (interval,))
+
+
+def _mapped_text(text: str) -> MistakeError | None:
+    try:
+        family, interval = parse_prefix(text)
+    except ValueError:
+        return None
+    return _mapped(text, interval) if family is Family.IPV6 and is_mapped(interval) else None
 
 
 def no_address(text: str) -> MistakeError:
     """Why a text is no address, prefix or range."""
     return (
-        _host_bits(text)
+        _mapped_text(text)
+        or _host_bits(text)
         or _inverted(text)
         or MistakeError("PG206", f"{shown(text)} is not an address", _address_remedy(text))
     )

@@ -322,6 +322,25 @@ def test_a_million_brackets_are_refused_at_once() -> None:
     assert codes("portgate: 1\nname: " + "[" * 1_000_000) == ["PG111"]
 
 
+@pytest.mark.parametrize("around", ["2001:db8::1\n", "# a comment\n", ""])
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1-::ffff:192.0.2.3", "192.0.2.1-192.0.2.3"),
+    ],
+)
+def test_addresses_of_ipv4_in_the_form_of_ipv6_are_no_packets_in_a_file_either(
+    around: str, line: str, instead: str
+) -> None:
+    (found,) = loaded("portgate: 1\naddresses: {a: {file: list}}", list=f"{around}{line}\n{around}").diagnostics
+    assert (found.code, found.remedy) == ("PG217", f"write `{instead}`")
+    assert found.span is not None and found.span.line == 1 + around.count("\n")
+    (inline,) = loaded(f"portgate: 1\naddresses: {{a: '{line}'}}").diagnostics
+    assert (inline.code, inline.remedy) == ("PG217", f"write `{instead}`")
+
+
 def test_mistakes_of_an_address_file_are_counted_not_listed() -> None:
     found = loaded("portgate: 1\naddresses: {a: {file: list}}", list="nonsense\n" * 5_000)
 
