@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -54,17 +54,10 @@ class Pair:
         """Installs portgate, the policies and the tools of the checks. `folder` is an empty one, for what is sent."""
         everybody = sorted({address for addresses in self.table.sources.values() for address in addresses})
         linux = self.target.run("uname", "-s").stdout.strip() == "Linux"
-        at_target = [
-            *lan.commands(linux, self.lan, self.addresses, (), everybody),
-            self._listen(PYTHON, "inbound", ANYWHERE),
-        ]
-        at_prober = [
-            PING,
-            *lan.commands(True, LAN, lan.PROBER, everybody, ()),
-            self._listen("python3", "outbound", everybody),
-        ]
-        _write_tools(folder / "target", at_target)
-        _write_tools(folder / "prober", at_prober)
+        at_target = lan.commands(linux, self.lan, self.addresses, (), everybody)
+        at_prober = (PING, *lan.commands(True, LAN, lan.PROBER, everybody, ()))
+        _write_tools(folder / "target", at_target, self._listen(PYTHON, "inbound", ANYWHERE))
+        _write_tools(folder / "prober", at_prober, self._listen("python3", "outbound", everybody))
         shutil.copy(wheel, folder / "target" / TOOLS.lstrip("/"))
         self._write_policies(policies, folder / "target" / POLICIES.lstrip("/"))
         self.target.send(folder / "target", "/")
@@ -184,10 +177,22 @@ class Pair:
                 watch.kill()
 
 
-def _write_tools(folder: Path, up: Sequence[str]) -> None:
+def _write_tools(folder: Path, network: Iterable[str], listen: str) -> None:
     tools = folder / TOOLS.lstrip("/")
     shutil.copytree(HERE / "guest", tools, ignore=shutil.ignore_patterns("__pycache__"))
-    (tools / "up").write_text("\n".join(["#!/bin/sh", *up, ""]))
+    (tools / "up").write_text(_UP.format(network="\n".join(network), listen=listen))
+
+
+# What configures an interface late in a start takes away what others have given to it, so that is given again for a while.
+_UP = """\
+#!/bin/sh
+network() {{
+{network}
+}}
+network
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 3; network; done &
+{listen}
+"""
 
 
 def _ended(watch: subprocess.Popen[str], asked: Sequence[Expectation]) -> list[tuple[Expectation, list[str]]]:
