@@ -103,6 +103,8 @@ def _decoded(text: str, source: str) -> object:
         raise PortgateError(Diagnostic("PG420", f"not JSON: {error.msg}", place, _REMEDY)) from None
     except RecursionError:
         raise PortgateError(Diagnostic("PG420", f"{source}: nested too deeply", remedy=_REMEDY)) from None
+    except ValueError as error:  # of a number with thousands of digits
+        raise PortgateError(Diagnostic("PG420", f"{source}: not JSON: {error}", remedy=_REMEDY)) from None
     return value
 
 
