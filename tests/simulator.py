@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from portgate.core.listener import Interface
-from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS, TCP, Family, contains, interface_interval
+from portgate.core.net import DCCP, ICMP, ICMPV6, PORT_PROTOCOLS, TCP, Family, contains, interface_interval
 from portgate.core.ruleset import (
     Accept,
     AddressType,
@@ -86,6 +86,10 @@ class Undecided(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.key = key
+
+
+WITHOUT_PORTS = "connections of DCCP have no ports"
+"""What is to be known of the kernel; it is so with Linux 6.18."""
 
 
 class Anywhere(Exception):
@@ -201,7 +205,7 @@ class Way:
         where = Field.DST4 if self.family is Family.IPV4 else Field.DST6
         before = self.known[where], self.known.get(Field.DPORT)
         self.known[where] = self._picked(dnat.address, before[0]) if dnat.address else self._own_address()
-        if dnat.port is not None and before[1] is not None:
+        if dnat.port is not None and before[1] is not None and not self._without_ports():
             self.known[Field.DPORT] = self._picked(dnat.port, before[1])
         if before != (self.known[where], self.known.get(Field.DPORT)):
             self.known[Field.DNATED] = 1
@@ -296,7 +300,7 @@ class Way:
     def _holds(self, container: Container, match: Match) -> bool:
         match match:
             case Test(field, allowed):
-                return self._has(field) and contains(allowed, self.known[field])
+                return self._has(field) and contains(allowed, self._at(field))
             case Bits(field, mask, value):
                 return self._has(field) and self.known[field] & mask == value
             case AnonymousLookup(fields, boxes):
@@ -328,7 +332,15 @@ class Way:
 
     def _values(self, fields: Sequence[Field]) -> tuple[int, ...] | None:
         """None when the packet lacks one of them: then the rule does not match."""
-        return tuple(self.known[one] for one in fields) if all(map(self._has, fields)) else None
+        return tuple(map(self._at, fields)) if all(map(self._has, fields)) else None
+
+    def _at(self, field: Field) -> int:
+        original = field in (Field.ORIGINAL_SPORT, Field.ORIGINAL_DPORT)
+        return 0 if original and self._without_ports() else self.known[field]
+
+    def _without_ports(self) -> bool:
+        """Connection tracking may know no ports of DCCP."""
+        return self.known[Field.PROTOCOL] == DCCP and self._doubted(WITHOUT_PORTS)
 
     def _has(self, field: Field) -> bool:
         return field in self.known and (field not in CONNECTION_FIELDS or self.known[Field.CT_STATE] in WITH_CONNECTION)

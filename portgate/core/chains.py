@@ -443,7 +443,8 @@ class ChainEvaluation:
         if verdict.port is None:
             return moved
         both = self._moved({**changes, Field.DPORT: (verdict.port,)}, place, guessed)
-        return self.space.choose(self.matches.test(Field.PROTOCOL, PROTOCOLS_WITH_PORTS), both, moved)
+        with_ports = self.space.choose(self.matches.test(Field.PROTOCOL, PROTOCOLS_WITH_PORTS), both, moved)
+        return self.space.choose(self.matches.without_ports(), moved, with_ports)
 
     def _moved(self, changes: Mapping[Field, Intervals], place: Place | None, guessed: bool) -> Diagram:
         """Accepts with these new values of fields; a packet that has them already counts as not translated.

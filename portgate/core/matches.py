@@ -15,10 +15,12 @@ from typing import assert_never
 from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import (
+    DCCP,
     PORT_PROTOCOLS,
     Family,
     Intervals,
     complement,
+    contains,
     interface_interval,
     intersect,
     normalize,
@@ -323,6 +325,18 @@ class Matches:
                 assert_never(match)
 
     def test(self, field: Field, values: Intervals) -> Diagram:
+        found = self._test(field, values)
+        if field not in (Field.ORIGINAL_SPORT, Field.ORIGINAL_DPORT):
+            return found
+        without = self.has_connection() if contains(values, 0) else self.space.false
+        return self.space.choose(self.without_ports(), without, found)
+
+    def without_ports(self) -> Diagram:
+        """The packets of which connection tracking may know no ports: it takes them for 0, and translates none (DCCP, Linux 6.18)."""
+        condition = self.doubts.condition("ports of DCCP", "whether the kernel knows the ports of a DCCP connection")
+        return self.space.both(self._test(Field.PROTOCOL, exactly(DCCP)), condition)
+
+    def _test(self, field: Field, values: Intervals) -> Diagram:
         space = self.space
         known = self.known.get(field)
         if known is not None:

@@ -24,7 +24,7 @@ from tests.generate.world import HOST, own_addresses
 from tests.kernel import command
 from tests.kernel.differential import PACKETS_FOR_EACH, SEED, Kernel, Tell, conntrack_states, pairs, texts
 from tests.packet import Packet
-from tests.simulator import verdicts
+from tests.simulator import WITHOUT_PORTS, verdicts
 
 pytestmark = pytest.mark.kernel
 
@@ -34,7 +34,7 @@ OWN = frozenset(address for family in Family for address in own_addresses(family
 
 
 def simulator(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
-    sets = (verdicts(ruleset, packet, HOST, most=MOST_DOUBTS) for packet in packets)
+    sets = (verdicts(ruleset, packet, HOST, THIS_KERNEL, MOST_DOUBTS) for packet in packets)
     return [min(one) if len(one) == 1 else "depends" for one in sets]
 
 
@@ -43,6 +43,7 @@ def engine(ruleset: Ruleset, packets: Sequence[Packet]) -> list[str]:
     return [decision.answer.fate.value for decision in decisions]
 
 
+THIS_KERNEL = {WITHOUT_PORTS: True}
 DECIDERS = {"simulator": simulator, "engine": engine}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from portgate.core.net import ICMP, TCP, Family, parse_address
+from portgate.core.net import DCCP, ICMP, TCP, Family, parse_address
 from portgate.sandbox import Fate, Oracle, Probe
 
 pytestmark = pytest.mark.kernel
@@ -82,3 +84,13 @@ def test_a_redirect_leads_to_the_first_address_of_the_interface(oracle: Oracle) 
 def test_a_port_match_without_a_protocol_reads_the_bytes_of_any(oracle: Oracle) -> None:
     ping = Probe("eth0", Family.IPV4, ICMP, SOURCE, HOST_ETH0)
     assert fate(oracle, ping, DROP_UNLESS + "th dport 1-65535 accept") is Fate.INPUT
+
+
+def test_connections_of_dccp_have_no_ports_and_keep_theirs_when_they_are_translated(oracle: Oracle) -> None:
+    """So it is with Linux 6.18; what the engine says of other kernels is a doubt."""
+    request = replace(SYN, protocol=DCCP)
+    assert fate(oracle, request, DROP_UNLESS + "meta l4proto dccp ct original proto-dst 0 accept") is Fate.INPUT
+    assert fate(oracle, request, DROP_UNLESS + "meta l4proto dccp ct original proto-dst 80 accept") is Fate.DROPPED
+    moved = "nat hook prerouting priority -100: dccp dport 80 redirect to :8080"
+    assert fate(oracle, request, moved, DROP_UNLESS + "dccp dport 80 accept") is Fate.INPUT
+    assert fate(oracle, request, moved, DROP_UNLESS + "ct status dnat accept") is Fate.DROPPED
