@@ -214,6 +214,16 @@ def test_targets_that_only_change_something_go_on(text: str, effects: object) ->
     assert (one.effects, one.verdict) == (effects, Continue())
 
 
+@pytest.mark.parametrize("taking", ["CT --zone 0", "CT --helper ftp", "CT --timeout long"])
+def test_notrack_is_a_doubt_where_a_ct_target_may_have_taken_the_packet(taking: str) -> None:
+    first, second = rules(f"-p tcp -j {taking}\n-A user -p udp -j CT --notrack", table="raw")
+    assert "NOTRACK" not in str(first.match)
+    assert isinstance(second.match, All)
+    assert [one.reason for one in second.match.matches if isinstance(one, Opaque)] == [
+        "whether a CT target has taken the packet before NOTRACK"
+    ]
+
+
 def test_several_addresses_are_several_rules() -> None:
     found = rules("-s 192.0.2.1,192.0.2.2 -d 10.0.0.0/8 -j DROP")
     assert [one.match for one in found] == [

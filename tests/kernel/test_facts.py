@@ -94,3 +94,9 @@ def test_connections_of_dccp_have_no_ports_and_keep_theirs_when_they_are_transla
     moved = "nat hook prerouting priority -100: dccp dport 80 redirect to :8080"
     assert fate(oracle, request, moved, DROP_UNLESS + "dccp dport 80 accept") is Fate.INPUT
     assert fate(oracle, request, moved, DROP_UNLESS + "ct status dnat accept") is Fate.DROPPED
+
+
+def test_notrack_leaves_alone_what_has_a_zone_already(oracle: Oracle) -> None:
+    raw = "filter hook prerouting priority -300: ct zone set 1; notrack"
+    assert fate(oracle, SYN, raw, DROP_UNLESS + "ct state new accept") is Fate.INPUT
+    assert fate(oracle, SYN, raw, DROP_UNLESS + "ct state untracked accept") is Fate.DROPPED
