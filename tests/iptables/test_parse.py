@@ -220,7 +220,7 @@ def test_notrack_is_a_doubt_where_a_ct_target_may_have_taken_the_packet(taking: 
     assert "NOTRACK" not in str(first.match)
     assert isinstance(second.match, All)
     assert [one.reason for one in second.match.matches if isinstance(one, Opaque)] == [
-        "whether a CT target has taken the packet before NOTRACK"
+        "whether a rule has taken the packet for a zone or a helper before NOTRACK"
     ]
 
 

@@ -36,17 +36,14 @@ from portgate.core.ruleset import (
     ChainKind,
     Container,
     Drop,
-    Effect,
     Hook,
     Match,
     NamedSet,
-    NoTrack,
-    Opaque,
     Origin,
     Rule,
     Ruleset,
-    SideNote,
 )
+from portgate.core.taken import behind_takers
 
 KINDS = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset", bundle.KIND)
 
@@ -216,22 +213,8 @@ class _Listing:
 # ------------------------------------------------------------------ tables -> containers
 
 
-def _behind_takers(chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
-    """NOTRACK leaves a packet alone that a CT target has taken before, also for `--zone 0` (Linux 6.18): then it is a doubt."""
-    if not any(isinstance(one, SideNote) and one.text.partition(" ")[0] == "CT" for one in _effects(chains)):
-        return chains
-    return tuple(replace(chain, rules=tuple(map(_unless_taken, chain.rules))) for chain in chains)
-
-
-def _effects(chains: tuple[Chain, ...]) -> Iterator[Effect]:
-    return (effect for chain in chains for rule in chain.rules for effect in rule.effects)
-
-
-def _unless_taken(rule: Rule) -> Rule:
-    return replace(rule, match=All((rule.match, _NOT_TAKEN))) if NoTrack() in rule.effects else rule
-
-
-_NOT_TAKEN = Opaque("NOTRACK behind CT", "whether a CT target has taken the packet before NOTRACK")
+def _takes(effect: str) -> bool:
+    return effect.partition(" ")[0] == "CT"
 
 
 class _Translation:
@@ -248,7 +231,7 @@ class _Translation:
         return Container(
             listing.named(self.table.name),
             (listing.family,),
-            _behind_takers(chains),
+            behind_takers(chains, _takes),
             tuple(self._sets()),
             listing.store,
             hearsay=listing.store == "nft",

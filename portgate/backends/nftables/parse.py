@@ -54,6 +54,7 @@ from portgate.core.ruleset import (
     Rule,
     Ruleset,
 )  # fmt: skip
+from portgate.core.taken import behind_takers
 
 OWN_TABLE = ("inet", "portgate")
 
@@ -120,10 +121,14 @@ def _container(table: Table) -> Container:
     return Container(
         f"{table.family} {table.name}",
         FAMILIES.get(table.family, ()),
-        tuple(chains),
+        behind_takers(tuple(chains), _takes),
         tuple(_typed(one, used.get(one.name)) for one in named.values()),
         owned=ours,
     )
+
+
+def _takes(effect: str) -> bool:
+    return effect.startswith("ct ") and " zone set " in effect
 
 
 def _written(expression: object) -> Iterator[str]:
