@@ -93,7 +93,6 @@ def network(text: str, field: Field = Field.SRC4) -> Test:
         ("-m conntrack --ctstate RELATED,ESTABLISHED", Test(Field.CT_STATE, ((1, 2),))),
         ("-m conntrack ! --ctstate INVALID", Not(Test(Field.CT_STATE, ((3, 3),)))),
         ("-m conntrack --ctstate DNAT", All((CONNECTED, Test(Field.DNATED, ((1, 1),))))),
-        ("-m conntrack --ctorigdstport 80", All((CONNECTED, Test(Field.ORIGINAL_DPORT, ((80, 80),))))),
         ("-m addrtype --dst-type LOCAL", Test(Field.DST_TYPE, ((1, 1),))),
         ("-m addrtype ! --src-type LOCAL,BROADCAST", Not(Test(Field.SRC_TYPE, ((1, 2),)))),
         ("-m mark --mark 0x1/0xff", Bits(Field.MARK, 0xFF, 1)),
@@ -119,8 +118,17 @@ def test_unicast_of_ipv6_is_all_that_is_not_multicast() -> None:
 
 def test_without_a_connection_the_state_alone_decides() -> None:
     state, port = Test(Field.CT_STATE, ((3, 3),)), Test(Field.ORIGINAL_DPORT, ((80, 80),))
-    one = rule("-m conntrack --ctstate INVALID --ctorigdstport 80 -j DROP")
-    assert one.match == Any((All((CONNECTED, state, port)), All((Not(CONNECTED), state))))
+    one = rule("-p tcp -m conntrack --ctstate INVALID --ctorigdstport 80 -j DROP")
+    assert isinstance(one.match, All)
+    assert one.match.matches[-1] == Any((All((CONNECTED, state, port)), All((Not(CONNECTED), state))))
+
+
+def test_original_ports_are_a_doubt_for_protocols_that_have_none() -> None:
+    named, any_protocol = rules("-p tcp -m conntrack --ctorigdstport 80\n-A user -m conntrack --ctorigdstport 80")
+    assert "in place of ports" not in str(named.match)
+    assert isinstance(any_protocol.match, Any)
+    assert isinstance(any_protocol.match.matches[1], All)
+    assert isinstance(any_protocol.match.matches[1].matches[1], Opaque)
 
 
 @pytest.mark.parametrize(
