@@ -453,7 +453,7 @@ def _blocks(container: Container) -> bool:
 
 def _needless(container: Container, number: int) -> Iterator[Finding]:
     """Rules that could go from its chains, all of them together."""
-    from portgate.core.redundant import Surplusage  # noqa: PLC0415 - a plan seldom needs it
+    from portgate.core.redundant import Surplusage  # noqa: PLC0415 - not where all rules are portgate's
 
     looked = Surplusage(container)
     for chain in container.chains:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -37,16 +37,22 @@ else:
 
     def replace(value: T, /, **changes: object) -> T:
         """As in the standard library."""
-        return type(value)(**{name: getattr(value, name) for name in type(value).__match_args__} | changes)
+        return type(value)(**{name: getattr(value, name) for name in _names(type(value))} | changes)
 
 
 def many(like: T, count: int, **columns: Iterable[object]) -> list[T]:
     """So many values that differ from one in these fields, of which each has a column. It takes half the time of making each."""
     made = list(map(object.__new__, repeat(type(like), count)))
-    for name in type(like).__match_args__:  # type: ignore[attr-defined]
+    for name in _names(type(like)):
         column = columns[name] if name in columns else repeat(getattr(like, name))
         deque(map(vars(type(like))[name].__set__, made, column), maxlen=0)
     return made
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    """The fields of one of these classes, in order."""
+    names: tuple[str, ...] = vars(cls)["__match_args__"]
+    return names
 
 
 def _is_plain(cls: type, options: Mapping[str, bool]) -> bool:
@@ -70,7 +76,7 @@ def _value(cls: type, options: Mapping[str, bool]) -> type:
     own = {"__qualname__": cls.__qualname__, "__slots__": names, "__match_args__": names, "__eq__": equal}
     kind = {**_FROZEN, "__hash__": hashed} if options.get("frozen") else {"__hash__": None}
     made = type(cls.__name__, (), {**own, **_SHARED, **kind, **body})
-    made.__init__ = _first(made, names, {name: _default(one) for name, one in declared.items()})  # type: ignore[misc]
+    type.__setattr__(made, "__init__", _first(made, names, dict(_defaults(declared))))
     return made
 
 
@@ -87,8 +93,9 @@ def _first(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) ->
             len(given) != len(names) or len(values) > len(names) or not named.keys().isdisjoint(names[: len(values)])
         )
         if left < 0 or wrong:
-            cls.__init__ = _init(cls, names, defaults)  # type: ignore[misc]
-            cls.__init__(self, *values, **named)  # type: ignore[misc]
+            written = _init(cls, names, defaults)
+            type.__setattr__(cls, "__init__", written)
+            written(self, *values, **named)
             return
         for name, set_it in setters:
             value = given[name]
@@ -107,10 +114,14 @@ class _Anew(NamedTuple):
     make: Callable[[], object]
 
 
-def _default(declared: object) -> object:
-    if not isinstance(declared, dataclasses.Field):
-        return declared
-    return _Anew(declared.default_factory) if declared.default is dataclasses.MISSING else declared.default  # type: ignore[arg-type]
+def _defaults(declared: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, one in declared.items():
+        if not isinstance(one, dataclasses.Field):
+            yield name, one
+        elif one.default_factory is not dataclasses.MISSING:
+            yield name, _Anew(one.default_factory)
+        elif one.default is not dataclasses.MISSING:
+            yield name, one.default
 
 
 def _init(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) -> Callable[..., None]:
@@ -131,12 +142,12 @@ def _init(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) -> 
 
 
 def _repr(self: object) -> str:
-    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).__match_args__)  # type: ignore[attr-defined]
+    fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(type(self)))
     return f"{type(self).__qualname__}({fields})"
 
 
 def _reduce(self: object) -> tuple[type, tuple[object, ...]]:
-    return type(self), tuple(getattr(self, name) for name in type(self).__match_args__)  # type: ignore[attr-defined]
+    return type(self), tuple(getattr(self, name) for name in _names(type(self)))
 
 
 def _refuse(self: object, name: str, value: object = None) -> None:
@@ -147,10 +158,10 @@ class _Fields:
     """What makes a class a dataclass to the standard library, which is asked for it when that is wanted."""
 
     def __get__(self, instance: object, owner: type) -> Mapping[str, dataclasses.Field[Any]]:
-        bare = dataclasses.make_dataclass(owner.__name__, owner.__match_args__, init=False, repr=False, eq=False)  # type: ignore[attr-defined]
+        bare = dataclasses.make_dataclass(owner.__name__, _names(owner), init=False, repr=False, eq=False)
         fields = dataclasses.fields(bare)
         found = {one.name: one for one in fields}
-        owner.__dataclass_fields__ = found  # type: ignore[attr-defined]
+        type.__setattr__(owner, "__dataclass_fields__", found)
         return found
 
 

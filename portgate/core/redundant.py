@@ -232,10 +232,12 @@ class _Line:
 
     def takers(self, number: int, say: Diagram, told: Mapping[int, Surplus]) -> Iterator[int]:
         """The rules behind a rule that would decide the packets of its say."""
-        nobody, left = self.blocks[0].nobody, say
+        nobody = self.blocks[0].nobody
+        left = say
         if self.space.leaves(say) - {nobody} != {self.default}:
             for block in self.blocks[number // BLOCK :]:
-                for index, left in block.takers(_Part(block.top, 0), left, number, told):  # noqa: B007, B020 - as it is now
+                for index, rest in block.takers(_Part(block.top, 0), left, number, told):
+                    left = rest
                     yield index
         if left is not nobody:
             yield DEFAULT
@@ -364,10 +366,11 @@ class _Block:
             if self.first + part.first not in told:
                 yield self.first + part.first, left
             return
-        left = say
+        asked = say
         for half in filter(self.has, (part.earlier, part.later)):
-            for index, left in self.takers(half, left, number, told):  # noqa: B020 - as it is now
-                yield index, left
+            for index, rest in self.takers(half, asked, number, told):
+                asked = rest
+                yield index, rest
 
     def _passing(self, say: Diagram, row: Diagram) -> Diagram:
         """The say about the packets that a row lets go on."""

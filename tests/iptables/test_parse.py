@@ -124,8 +124,11 @@ def test_without_a_connection_the_state_alone_decides() -> None:
 
 
 def test_original_ports_are_a_doubt_for_protocols_that_have_none() -> None:
-    named, any_protocol = rules("-p tcp -m conntrack --ctorigdstport 80\n-A user -m conntrack --ctorigdstport 80")
+    named, any_protocol, esp, others = (
+        rule(f"{protocol} -m conntrack --ctorigdstport 80") for protocol in ("-p tcp", "", "-p esp", "! -p udp")
+    )
     assert "in place of ports" not in str(named.match)
+    assert all("in place of ports" in str(one.match) for one in (esp, others))
     assert isinstance(any_protocol.match, Any)
     assert isinstance(any_protocol.match.matches[1], All)
     assert isinstance(any_protocol.match.matches[1].matches[1], Opaque)

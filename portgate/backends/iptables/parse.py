@@ -27,26 +27,21 @@ from portgate.core import unread
 from portgate.core.capture import Reading
 from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.net import PORT_PROTOCOLS, Family, Intervals, normalize
+from portgate.core.net import Family, Intervals
 from portgate.core.ruleset import (
     Accept,
     All,
-    Any,
     Base,
     Chain,
     ChainKind,
     Container,
     Drop,
-    Field,
     Hook,
     Match,
     NamedSet,
-    Not,
-    Opaque,
     Origin,
     Rule,
     Ruleset,
-    Test,
 )
 from portgate.core.taken import behind_takers
 
@@ -275,25 +270,13 @@ class _Translation:
             return
         shared = [
             *parse_matches.transport(transport, protocols, scope),
-            *(_of_any_protocol(one, protocols, scope) for one in rest if one.kind == "-m"),
+            *(parse_matches.module(one, protocols, scope) for one in rest if one.kind == "-m"),
         ]
         target = next((one for one in rest if one.kind != "-m"), None)
         outcome = parse_targets.outcome(target, self.table.chains, family, chain)
         for one in _each_address(general):
             matches = _conjunction([*parse_matches.own(one, scope), *shared])
             yield Rule(matches, outcome.verdict, outcome.effects, _comment(rest), Origin(line.text, line.number))
-
-
-def _of_any_protocol(module: Section, protocols: Intervals | None, scope: Scope) -> Match:
-    """What a module matches. Of protocols without ports the kernel compares something else with original ports (Linux 6.18)."""
-    match = parse_matches.module(module, scope)
-    if protocols is not None or not module.get("--ctorigsrcport", "--ctorigdstport"):
-        return match
-    return Any((All((_WITH_PORTS, match)), All((Not(_WITH_PORTS), _IN_PLACE_OF_PORTS))))
-
-
-_WITH_PORTS = Test(Field.PROTOCOL, normalize((one, one) for one in PORT_PROTOCOLS))
-_IN_PLACE_OF_PORTS = Opaque("in place of ports", "what connection tracking has in place of ports")
 
 
 def _each_address(general: Section) -> Iterator[Section]:

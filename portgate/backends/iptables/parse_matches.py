@@ -46,6 +46,7 @@ from portgate.core.net import (
     Family,
     Intervals,
     normalize,
+    subtract,
 )
 from portgate.core.ruleset import (
     ALWAYS,
@@ -121,8 +122,20 @@ def transport(section: Section, protocols: Intervals | None, scope: Scope) -> li
     return [*(Test(Field.PROTOCOL, one) for one in needed if protocols is None), *found]
 
 
-def module(section: Section, scope: Scope) -> Match:
-    """What one `-m NAME` with its options matches."""
+def module(section: Section, protocols: Intervals | None, scope: Scope) -> Match:
+    """What one `-m NAME` with its options matches, in a rule for these protocols."""
+    match = _module(section, scope)
+    if not section.get("--ctorigsrcport", "--ctorigdstport") or (protocols and subtract(protocols, _WITH_PORTS) == ()):
+        return match
+    # Of a protocol without ports the kernel compares what it has in their place: 0, or type and code (Linux 6.18).
+    with_ports = Test(Field.PROTOCOL, _WITH_PORTS)
+    return Any((All((with_ports, match)), All((Not(with_ports), _IN_PLACE_OF_PORTS))))
+
+
+_IN_PLACE_OF_PORTS = Opaque("in place of ports", "what connection tracking has in place of ports")
+
+
+def _module(section: Section, scope: Scope) -> Match:
     reader = _MODULES.get(section.name)
     if reader is None:
         return _opaque_section(section, scope)
