@@ -10,7 +10,9 @@ Rules of this file
 Facts
     nat chains share one place in the order of a hook, whatever their priorities: -100 before routing, 100 on input.
     They see only the first packet of a tracked connection, and stop after the first translation.
-    Before conntrack (-200) a packet's `ct state` is invalid; `notrack` matters only while it has no connection.
+    Before conntrack (-200) a packet's `ct state` is invalid; `notrack` matters only while it has no connection. A template
+    makes it new until then, and what else is said of that connection is nobody's business: it can't be told.
+    A packet on loopback has been seen by conntrack when it was sent.
     Without a connection `ct mark`, `ct status` and `ct original` do not exist.
 """
 
@@ -21,6 +23,7 @@ from types import MappingProxyType
 
 from portgate.core.listener import Interface
 from portgate.core.net import DCCP, ICMP, ICMPV6, PORT_PROTOCOLS, TCP, Family, contains, interface_interval
+from portgate.core.packets import LOOPBACK
 from portgate.core.ruleset import (
     Accept,
     AddressType,
@@ -58,6 +61,7 @@ from portgate.core.ruleset import (
     Ruleset,
     SetMark,
     Snat,
+    Template,
     Test,
     Unknown,
     Verdict,
@@ -138,6 +142,8 @@ class Way:
         self.doubts = doubts
         self.known = dict(_fields(packet))
         self.tracked_state = packet.ct_state.value
+        self.tracked = False
+        self.template = False
         self.oif = packet.oif
         self.hook = Hook.INGRESS
         self._classify()
@@ -192,8 +198,13 @@ class Way:
     def _look_at_connection(self, base: Base) -> None:
         """Conntrack looks at each packet once, between the chains before -200 and those after."""
         early = self.hook in {Hook.INGRESS, Hook.PREROUTING, Hook.OUTPUT} and base.priority < CONNTRACK_PRIORITY
-        if self.known.get(Field.CT_STATE) != CtState.UNTRACKED.value:
-            self.known[Field.CT_STATE] = CtState.INVALID.value if early else self.tracked_state
+        if early and self.known[Field.IIF] != LOOPBACK[0]:
+            self.known.setdefault(Field.CT_STATE, CtState.INVALID.value)
+        elif not self.tracked:
+            self.tracked = True
+            self.template = False
+            if self.known.get(Field.CT_STATE) != CtState.UNTRACKED.value:
+                self.known[Field.CT_STATE] = self.tracked_state
 
     def _new_connection(self) -> bool:
         return self.known[Field.CT_STATE] in {CtState.NEW.value, CtState.RELATED.value}
@@ -287,8 +298,17 @@ class Way:
             case NoTrack():
                 if self.known[Field.CT_STATE] not in WITH_CONNECTION:
                     self.known[Field.CT_STATE] = CtState.UNTRACKED.value
+            case Template(_, untracked):
+                states = {CtState.INVALID.value, CtState.UNTRACKED.value} if untracked else {CtState.INVALID.value}
+                if self.known[Field.CT_STATE] in states:
+                    self.known[Field.CT_STATE] = CtState.NEW.value
+                    self.template = True
             case SetMark(mark, mask, value, copied):
                 other = Field.CT_MARK if mark is Field.MARK else Field.MARK
+                if self.template and mark is Field.CT_MARK:
+                    return
+                if self.template and copied:
+                    mask, value, copied = mask | (value or 0) | copied, None, 0
                 if (mark is not Field.CT_MARK and not copied) or self._has(Field.CT_MARK):
                     amount = self._unknown_bits(mark, mask) if value is None else value
                     self.known[mark] = self.known[mark] & ~mask ^ amount ^ self.known[other] & copied
@@ -298,6 +318,8 @@ class Way:
         return sum(bit for bit in bits if mask & bit and self._doubted(f"{mark.label} gets bit {bit:#x}"))
 
     def _holds(self, container: Container, match: Match) -> bool:
+        if self.template and not CONNECTION_FIELDS.isdisjoint(_looked_at(match)):
+            return self._doubted(f"of a template: {match}")
         match match:
             case Test(field, allowed):
                 return self._has(field) and contains(allowed, self._at(field))
@@ -349,6 +371,16 @@ class Way:
         if key not in self.doubts:
             raise Undecided(key)
         return self.doubts[key]
+
+
+def _looked_at(match: Match) -> Sequence[Field]:
+    """The fields of a match that is not made up of others."""
+    match match:
+        case Test(field) | Bits(field):
+            return (field,)
+        case AnonymousLookup(fields) | Lookup(fields):
+            return fields
+    return ()
 
 
 def _called(container: Container, name: str) -> Chain:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from portgate.core.addresses import Host
+from portgate.core.dataclasses import replace
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.matches import (
     DESTINATION,
@@ -40,6 +41,7 @@ from portgate.core.ruleset import (
     CtState,
     Dnat,
     Drop,
+    Effect,
     Field,
     Goto,
     Jump,
@@ -52,6 +54,7 @@ from portgate.core.ruleset import (
     Rule,
     SetMark,
     Snat,
+    Template,
     Test,
     Unknown,
     Verdict,
@@ -355,21 +358,32 @@ class ChainEvaluation:
     def after_effects(self, rule: Rule, chain: str, index: int, following: Diagram) -> Diagram:
         """What follows, under what the rule changes of a packet and of what is known of it."""
         place = f"{self.matches.name} {chain} {index}"
-        tracked = self._changed(following, self._effects(rule, place, connected=True))
-        if not any(isinstance(effect, SetMark) and _needs_connection(effect) for effect in rule.effects):
-            return tracked
-        untracked = self._changed(following, self._effects(rule, place, connected=False))
-        return self.space.choose(self.matches.has_connection(), tracked, untracked)
+        for effect in reversed(rule.effects):
+            following = self._after(effect, place, following)
+        return following
 
-    def _effects(self, rule: Rule, place: str, *, connected: bool) -> State:
-        state: State = ()
-        for effect in rule.effects:
-            if isinstance(effect, SetMark) and (connected or not _needs_connection(effect)):
-                state = then(state, tuple(self._marked(effect, place)))
-            elif isinstance(effect, NoTrack) and self.matches.untracked:
-                lost = exactly(CtState.UNTRACKED.value)
-                state = merged(state, [(Field.CT_STATE, lost), (UNTRACKED_STATE, lost)])
-        return state
+    def _after(self, effect: Effect, place: str, following: Diagram) -> Diagram:
+        space, matches = self.space, self.matches
+        match effect:
+            case SetMark() if _needs_connection(effect):
+                connected = self._changed(following, tuple(self._marked(effect, place)))
+                template = self._changed(following, tuple(self._marked(_from_template(effect), place)))
+                marked = space.choose(matches.has_template(), template, connected)
+                return space.choose(matches.has_connection(), marked, following)
+            case SetMark():
+                return self._changed(following, tuple(self._marked(effect, place)))
+            case NoTrack():
+                return space.choose(matches.has_connection(), following, self._as(CtState.UNTRACKED, following))
+            case Template():
+                invalid = matches.test(Field.CT_STATE, exactly(CtState.INVALID.value))
+                kept = matches.has_connection() if effect.untracked else space.negation(invalid)
+                return space.choose(kept, following, self._as(CtState.NEW, following))
+            case _:
+                return following
+
+    def _as(self, state: CtState, following: Diagram) -> Diagram:
+        """What follows, for packets without a connection that get this state."""
+        return self._changed(following, ((UNTRACKED_STATE, exactly(state.value)),))
 
     def _marked(self, effect: SetMark, place: str) -> Iterator[tuple[int, Intervals]]:
         """The new value of each bit that changes."""
@@ -495,6 +509,13 @@ class ChainEvaluation:
 
 def _needs_connection(effect: SetMark) -> bool:
     return effect.field is Field.CT_MARK or effect.copied != 0
+
+
+def _from_template(effect: SetMark) -> SetMark:
+    """What becomes of the mark where the connection is a template, whose mark is not known and does not last."""
+    if effect.field is Field.CT_MARK:
+        return replace(effect, mask=0, value=0, copied=0)
+    return replace(effect, mask=effect.mask | (effect.value or 0) | effect.copied, value=None, copied=0)
 
 
 def _continues_changed(space: Space, row: Diagram) -> bool:

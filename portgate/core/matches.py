@@ -34,6 +34,7 @@ from portgate.core.packets import (
     ICMP_CODE,
     ICMP_TYPE,
     IIF,
+    LOOPBACK,
     MARK_BITS,
     NAT_DONE,
     OIF,
@@ -266,16 +267,17 @@ class Matches:
     def __init__(
         self, doubts: Doubts, host: Host, family: Family, container: Container, *, known: State, early: bool
     ) -> None:
-        """`early`: before connection tracking has seen the packet."""
+        """`early`: before connection tracking has seen the packet, unless it comes from loopback: then it has, on the way out."""
         self.doubts = doubts
         self.space = doubts.space
         self.host = host
         self.family = family
         self.name = f"{container.store} {container.name}"
         self.known = {key: values for key, values in known if isinstance(key, Field)}
-        self.untracked = early or self.known.get(Field.CT_STATE) == exactly(CtState.INVALID.value)
-        if self.untracked:
-            self.known.pop(Field.CT_STATE, None)
+        asked = self.known.get(Field.CT_STATE)
+        invalid, untracked = (exactly(one.value) for one in (CtState.INVALID, CtState.UNTRACKED))
+        self._early = early and asked != invalid
+        self._untracked = early or asked in (invalid, untracked)
         self._sets = container.sets_by_name()
         self._lookups: dict[tuple[tuple[Field, ...], str], Diagram] = {}
 
@@ -328,7 +330,8 @@ class Matches:
         found = self._test(field, values)
         if field not in (Field.ORIGINAL_SPORT, Field.ORIGINAL_DPORT):
             return found
-        without = self.has_connection() if contains(values, 0) else self.space.false
+        zero = self.space.true if contains(values, 0) else self.space.false
+        without = self._of_connection(f"{field.label} {values} without ports", zero)
         return self.space.choose(self.without_ports(), without, found)
 
     def without_ports(self) -> Diagram:
@@ -338,24 +341,27 @@ class Matches:
 
     def _test(self, field: Field, values: Intervals) -> Diagram:
         space = self.space
+        if field is Field.CT_STATE and self._untracked:
+            untracked = space.test(UNTRACKED_STATE, values, field.top, space.true, space.false)
+            return space.choose(self._from_loopback(), self._as_told(field, values), untracked)
+        if field in OF_A_CONNECTION:
+            return self._of_connection(f"{field.label} {values}", self._as_told(field, values))
+        return self._as_told(field, values)
+
+    def _as_told(self, field: Field, values: Intervals) -> Diagram:
+        """By what is known of the field, else by its level."""
+        space = self.space
         known = self.known.get(field)
         if known is not None:
             inside = intersect(known, values)
-            if inside == known:
-                return self.has_connection() if field in OF_A_CONNECTION else space.true
-            return (
-                self.doubts.condition(
-                    f"{field.label} {values} of {known}", _WHICH.get(field, f"which {field.label} it gets")
-                )
-                if inside
-                else space.false
+            if inside in (known, ()):
+                return space.true if inside else space.false
+            return self.doubts.condition(
+                f"{field.label} {values} of {known}", _WHICH.get(field, f"which {field.label} it gets")
             )
-        if field is Field.CT_STATE and self.untracked:
-            return space.test(UNTRACKED_STATE, values, field.top, space.true, space.false)
         level = _LEVELS[self.family].get(field)
         if level is not None:
-            found = space.test(level, values, field.top, space.true, space.false)
-            return space.both(found, self.has_connection()) if field in OF_A_CONNECTION else found
+            return space.test(level, values, field.top, space.true, space.false)
         if field in _MARKS:
             return space.chain([self._bits(Bits(field, *part)) for part in _as_bits(values)], space.false)
         if field in (Field.SRC_TYPE, Field.DST_TYPE):
@@ -363,8 +369,26 @@ class Matches:
         return space.false  # a field of the other family
 
     def has_connection(self) -> Diagram:
-        """The set of packets that connection tracking follows."""
+        """The set of packets that connection tracking follows, or that have the template of a connection."""
         return self.test(Field.CT_STATE, ((CtState.NEW.value, CtState.RELATED.value),))
+
+    def has_template(self) -> Diagram:
+        """The set of packets whose connection is a template, of which nothing is known."""
+        if not self._untracked:
+            return self.space.false
+        return self.space.choose(self._from_loopback(), self.space.false, self.has_connection())
+
+    def _from_loopback(self) -> Diagram:
+        """The packets that have been tracked before they come in."""
+        return self.test(Field.IIF, (LOOPBACK,)) if self._early else self.space.false
+
+    def _of_connection(self, key: str, found: Diagram) -> Diagram:
+        """`found` as a test of a connection: it never holds without one, and may hold for a template."""
+        template, connected = self.has_template(), self.has_connection()
+        if template is not self.space.false:
+            unknown = self.doubts.condition(f"template {key}", "what is known of a connection before it is tracked")
+            found = self.space.choose(template, unknown, found)
+        return self.space.both(found, connected)
 
     def _bits(self, match: Bits) -> Diagram:
         space = self.space
@@ -374,7 +398,7 @@ class Matches:
             return space.false
         bits = mark_bits(match.field, match.mask, match.value)
         found = space.box([(level, exactly(bit), 1) for level, bit in bits], space.true, space.false)
-        return space.both(found, self.has_connection()) if match.field is Field.CT_MARK else found
+        return self._of_connection(f"mark {bits}", found) if match.field is Field.CT_MARK else found
 
     def _address_type(self, field: Field, values: Intervals) -> Diagram:
         host, family = self.host, self.family

@@ -333,7 +333,18 @@ class SetMark:
 
 @dataclass(frozen=True, slots=True)
 class NoTrack:
-    """From here on the packet is CtState.UNTRACKED."""
+    """From here on a packet without a connection is CtState.UNTRACKED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Gives a packet without a connection the template of one (`ct zone set`, `-j CT --helper ftp`): it is CtState.NEW until connection tracking sees it.
+
+    `untracked`: also one that is CtState.UNTRACKED. Native text. Source: xt_CT.c, nft_ct.c of Linux 6.18.
+    """
+
+    text: str
+    untracked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +354,7 @@ class SideNote:
     text: str
 
 
-Effect = Log | Counter | SetMark | NoTrack | SideNote
+Effect = Log | Counter | SetMark | NoTrack | Template | SideNote
 
 
 # ------------------------------------------------------------------ rules, chains, containers

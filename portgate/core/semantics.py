@@ -39,7 +39,7 @@ from portgate.core.matches import (
     under,
 )
 from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize
-from portgate.core.packets import DST, LOOPBACK, MARK_BITS, NAT_DONE
+from portgate.core.packets import DST, LOOPBACK, MARK_BITS, NAT_DONE, UNTRACKED_STATE
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -58,7 +58,7 @@ from portgate.core.ruleset import (
 
 CONNTRACK_PRIORITY = -200
 NO_INTERFACE = exactly(0)
-TRANSLATING = (Hook.PREROUTING, Hook.OUTPUT)  # where destinations are translated
+TRANSLATING = (Hook.PREROUTING, Hook.OUTPUT)  # where connections are tracked, and destinations translated
 
 
 class Fate(StrEnum):
@@ -187,6 +187,16 @@ def before_tracking(base: Base) -> bool:
     )
 
 
+def tracked(state: State) -> State:
+    """As connection tracking leaves it: the template of a connection has served, and a packet that is not tracked stays so."""
+    untracked, here = exactly(CtState.UNTRACKED.value), dict(state)
+    if untracked in (here.get(UNTRACKED_STATE), here.get(Field.CT_STATE)):
+        return merged(state, [(Field.CT_STATE, untracked), (UNTRACKED_STATE, untracked)])
+    if UNTRACKED_STATE in here:
+        return merged(state, [(UNTRACKED_STATE, exactly(CtState.INVALID.value))])
+    return state
+
+
 def changeable(state: State) -> State:
     """What rules can change, as it is: as at first, unless earlier chains have. The mark of an old connection is unknown."""
     old = dict(state).get(Field.CT_STATE) != exactly(CtState.NEW.value)
@@ -272,6 +282,12 @@ class _Way:
 
     def length(self, hook: Hook) -> int:
         return len(self._chains[hook])
+
+    def tracking(self, hook: Hook) -> int | None:
+        """The index before which connection tracking looks at packets."""
+        if hook not in TRANSLATING:
+            return None
+        return sum(before_tracking(base) for _, _, base in self._chains[hook])
 
     def stage(self, hook: Hook, index: int, state: State) -> _Stage | None:
         """None: packets pass it unseen."""
@@ -383,9 +399,11 @@ class _Path:
         return self._hook(Hook.FORWARD, state, lambda now: self._hook(Hook.POSTROUTING, now, self._accepted))
 
     def _hook(self, hook: Hook, state: State, then: Callable[[State], Diagram]) -> Diagram:
-        length = self.way.length(hook)
+        length, tracking = self.way.length(hook), self.way.tracking(hook)
 
         def after(index: int, state: State) -> Diagram:
+            if index == tracking:
+                state = tracked(state)
             if index == length:
                 return then(state)
             key = (hook, index, state)

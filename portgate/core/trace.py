@@ -53,6 +53,7 @@ from portgate.core.ruleset import (
     VerdictMap,
 )
 from portgate.core.semantics import (
+    TRANSLATING,
     Analysis,
     Answer,
     Fate,
@@ -60,6 +61,7 @@ from portgate.core.semantics import (
     before_tracking,
     changeable,
     nat_is_over,
+    tracked,
     visitors,
     ways_out,
 )
@@ -236,10 +238,13 @@ class _Walk:
         return target is None or target[0] != target[-1] or self.host.is_local(self.packet.family, target[0][0])
 
     def _hook(self, hook: Hook) -> bool:
-        return all(
-            self._base_chain(container, chain, base)
-            for container, chain, base in self.ruleset.base_chains(hook, self.packet.family)
-        )
+        chains = list(self.ruleset.base_chains(hook, self.packet.family))
+        early = [one for one in chains if before_tracking(one[-1])]
+        if not all(self._base_chain(*one) for one in early):
+            return False
+        if hook in TRANSLATING:
+            self._state = tracked(self._state)
+        return all(self._base_chain(*one) for one in chains[len(early) :])
 
     def _base_chain(self, container: Container, chain: Chain, base: Base) -> bool:
         """Whether the packet passes."""

@@ -47,6 +47,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Test,
     Unknown,
     Verdict,
@@ -126,7 +127,7 @@ def effect_text(effect: Effect) -> str:
             return _mark_text(effect)
         case NoTrack():
             return "notrack"
-        case SideNote(text):
+        case Template(text) | SideNote(text):
             return text
         case _:
             assert_never(effect)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from portgate.core.listener import Listener, Process
 from portgate.core.net import format_address, protocol_name
@@ -12,13 +13,24 @@ HEADER = ("PROTO", "ADDRESS", "PROCESS", "USER", "UNIT", "CONTAINER", "PACKAGE",
 
 def row(one: Listener) -> tuple[str, ...]:
     """The cells under `HEADER`."""
-    processes = _distinct(f"{process.program}({process.pid})" for process in one.processes)
-    users = _distinct(process.user for process in one.processes) or one.user or ""
-    units = _distinct(process.unit for process in one.processes) or one.unit or ""
-    containers = _distinct(process.container for process in one.processes) or one.container or ""
-    packages = _distinct(process.package for process in one.processes)
+    programs, users, units, containers, packages = _holders(one.processes)
     connections = str(one.connections) if one.connections else ""
-    return (protocol(one), one.where, processes, users, units, containers, packages, connections)
+    return (
+        protocol(one), one.where, programs, users or one.user or "", units or one.unit or "",
+        containers or one.container or "", packages, connections,
+    )  # fmt: skip
+
+
+@lru_cache
+def _holders(processes: tuple[Process, ...]) -> tuple[str, str, str, str, str]:
+    """The cells that tell of them. Many sockets are held by the same ones."""
+    return (
+        _distinct(f"{process.program}({process.pid})" for process in processes),
+        _distinct(process.user for process in processes),
+        _distinct(process.unit for process in processes),
+        _distinct(process.container for process in processes),
+        _distinct(process.package for process in processes),
+    )
 
 
 def fields(one: Listener) -> dict[str, object]:

@@ -59,13 +59,12 @@ def table(
 
     **Units** `room` is that of the terminal, in cells; long texts are continued below to fit into it.
     """
-    used = [index for index in range(len(header)) if any(row[index] for row in rows)]
-    lines = [[escape(row[index]) for index in used] for row in (header, *rows)]
-    natural = [max(width(line[column]) for line in lines) for column in range(len(used))]
+    columns = [tuple(map(escape, column)) for column in zip(header, *rows, strict=True) if any(column[1:])]
+    natural = [max(map(width, column)) for column in columns]
     widths = natural if room is None else _narrowed(natural, room)
-    for number, line in enumerate(lines):
-        for text in _stacked(line, widths):
-            yield paint(Style.HEADING, text) if number == 0 else text
+    lines = _aligned if widths == natural else _stacked
+    yield from (paint(Style.HEADING, line) for line in lines([column[:1] for column in columns], widths))
+    yield from lines([column[1:] for column in columns], widths)
 
 
 _GAP = "  "
@@ -80,12 +79,19 @@ def _narrowed(widths: Sequence[int], room: int) -> list[int]:
     return widths
 
 
-def _stacked(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """A row of a table as one line, or as several where a cell is too long for its column."""
-    columns = [_parts(cell, room) for cell, room in zip(cells, widths, strict=True)]
-    for line in zip_longest(*columns, fillvalue=""):
-        padded = (part + " " * (room - width(part)) for part, room in zip(line, widths, strict=True))
-        yield _GAP.join(padded).rstrip()
+def _stacked(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """The rows of a table, each as several lines where a cell is too long for its column."""
+    for row in zip(*columns, strict=True):
+        parts = zip_longest(*map(_parts, row, widths), fillvalue="")
+        yield from _aligned(list(zip(*parts, strict=True)), widths)
+
+
+def _aligned(columns: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+    """The rows of a table whose cells fit."""
+    padded = [
+        [cell + " " * (room - width(cell)) for cell in column] for column, room in zip(columns, widths, strict=True)
+    ]
+    return map(str.rstrip, map(_GAP.join, zip(*padded, strict=True)))
 
 
 def _parts(cell: str, room: int) -> list[str]:

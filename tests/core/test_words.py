@@ -37,6 +37,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Test,
     Unknown,
     Verdict,
@@ -125,6 +126,7 @@ def test_a_verdict_in_words(verdict: Verdict, text: str) -> None:
         (SetMark(Field.MARK, 0xFFFFFFFF, 0, 0xFFFFFFFF), "set mark ct mark"),
         (SetMark(Field.CT_MARK, 0, 1, 0xF0), "set ct mark 0x1 xor mark & 0xf0 mask 0x0"),
         (SideNote("ip dscp set cs1"), "ip dscp set cs1"),
+        (Template("ct zone set 1"), "ct zone set 1"),
     ],
 )
 def test_an_effect_in_words(effect: Effect, text: str) -> None:

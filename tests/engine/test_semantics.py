@@ -21,11 +21,13 @@ from portgate.core.ruleset import (
     ChainKind,
     CtState,
     Dnat,
+    Effect,
     Element,
     Field,
     Hook,
     Jump,
     Lookup,
+    Match,
     NamedSet,
     Not,
     NoTrack,
@@ -36,6 +38,7 @@ from portgate.core.ruleset import (
     Ruleset,
     SetMark,
     Snat,
+    Template,
     Test,
     Unknown,
     VerdictMap,
@@ -307,6 +310,68 @@ def test_before_connection_tracking_every_packet_is_invalid() -> None:
     one = rules(table(base(rule(state(CtState.INVALID), DROP), hook=Hook.PREROUTING, priority=-300)))
     other = rules(table(base(rule(state(CtState.INVALID), DROP), hook=Hook.PREROUTING, priority=-150)))
     assert (fate(one, SSH), fate(other, SSH)) == ("drop", "accept")
+
+
+@pytest.mark.parametrize("asked", [CtState.NEW, CtState.ESTABLISHED])
+def test_a_packet_from_loopback_was_tracked_when_it_was_sent(asked: CtState) -> None:
+    raw = base(rule(state(asked), ACCEPT), hook=Hook.PREROUTING, priority=-300, default=DROP)
+    assert fate(rules(table(raw)), to_port(22, iif="lo", to="127.0.0.1", ct_state=asked)) == "accept"
+    assert fate(rules(table(raw)), to_port(22, ct_state=asked)) == "drop"
+    untracking = base(always(CONTINUE, NoTrack()), hook=Hook.PREROUTING, priority=-300)
+    one = rules(table(untracking, base(rule(state(asked), ACCEPT), default=DROP)))
+    assert fate(one, to_port(22, iif="lo", to="127.0.0.1", ct_state=asked)) == "accept"
+
+
+ZONE, HELPER = Template("ct zone set 1", untracked=True), Template("CT --helper ftp")
+
+
+@pytest.mark.parametrize("template", [ZONE, HELPER])
+def test_a_packet_with_a_template_is_new_until_it_is_tracked(template: Template) -> None:
+    one = rules(
+        table(
+            base(always(CONTINUE, template), hook=Hook.PREROUTING, priority=-300),
+            base(rule(state(CtState.NEW), ACCEPT), hook=Hook.PREROUTING, priority=-250, default=DROP),
+            base(rule(state(CtState.ESTABLISHED), ACCEPT), default=DROP),
+        )
+    )
+    assert fate(one, to_port(22, ct_state=CtState.ESTABLISHED)) == "accept"
+    assert fate(one, to_port(22)) == "drop"
+
+
+@pytest.mark.parametrize(
+    ("effects", "then"),
+    [
+        ((ZONE, NoTrack()), CtState.NEW),
+        ((HELPER, NoTrack()), CtState.NEW),
+        ((NoTrack(), ZONE), CtState.NEW),
+        ((NoTrack(), HELPER), CtState.UNTRACKED),
+    ],
+)
+def test_of_a_template_and_notrack_the_first_counts_but_for_zones(effects: tuple[Effect, ...], then: CtState) -> None:
+    taking = base(always(CONTINUE, *effects), hook=Hook.PREROUTING, priority=-300)
+    assert fate(rules(table(taking, base(rule(state(then), ACCEPT), default=DROP))), SSH) == "accept"
+
+
+@pytest.mark.parametrize("test", [Bits(Field.CT_MARK, ALL_BITS, 0), port(22, field=Field.ORIGINAL_DPORT)])
+def test_what_a_template_knows_of_its_connection_is_a_doubt(test: Match) -> None:
+    def one(*effects: Effect) -> Ruleset:
+        taking = base(always(CONTINUE, *effects), hook=Hook.PREROUTING, priority=-300)
+        return rules(table(taking, base(rule(test, DROP), hook=Hook.PREROUTING, priority=-250)))
+
+    assert (fate(one(ZONE), SSH), fate(one(), SSH)) == ("depends", "accept")
+
+
+def test_a_mark_that_is_given_to_a_template_does_not_last() -> None:
+    marking = (ZONE, SetMark(Field.CT_MARK, ALL_BITS, 7))
+    taking = base(always(CONTINUE, *marking), hook=Hook.PREROUTING, priority=-300)
+    one = rules(table(taking, base(rule(Bits(Field.CT_MARK, ALL_BITS, 0), ACCEPT), default=DROP)))
+    assert fate(one, SSH) == "accept"
+
+
+def test_a_mark_that_is_copied_from_a_template_is_a_doubt() -> None:
+    marking = (ZONE, SetMark(Field.MARK, ALL_BITS, 0, ALL_BITS))
+    taking = base(always(CONTINUE, *marking), hook=Hook.PREROUTING, priority=-300)
+    assert fate(rules(table(taking, base(rule(mark_is(0), ACCEPT), default=DROP))), SSH) == "depends"
 
 
 def test_notrack_makes_later_chains_see_an_untracked_packet() -> None:

@@ -52,6 +52,7 @@ from portgate.core.ruleset import (
     Rule,
     Ruleset,
     SetMark,
+    Template,
     Test,
     Verdict,
     VerdictMap,
@@ -79,15 +80,19 @@ def ruleset(rng: Random, doubts: bool = True) -> Ruleset:
     """One to three containers. Without `doubts` every packet has one verdict."""
     priorities = rng.sample([*range(-290, -205), *range(-195, -105), *range(-95, 95), *range(105, 400)], 12)
     count = rng.randint(1, 3)
-    return Ruleset(tuple(_Container(rng, f"t{number}", priorities, doubts).container() for number in range(count)))
+    templates = doubts and rng.random() < 0.3
+    made = (_Container(rng, f"t{number}", priorities, doubts, templates) for number in range(count))
+    return Ruleset(tuple(one.container() for one in made))
 
 
 class _Container:
-    def __init__(self, rng: Random, name: str, priorities: list[int], doubts: bool) -> None:
+    def __init__(self, rng: Random, name: str, priorities: list[int], doubts: bool, templates: bool) -> None:
+        """With `templates` no mark is copied: that of a template is 32 doubts, more than can be answered both ways."""
         self.rng = rng
         self.name = name
         self.priorities = priorities
         self.doubts = doubts
+        self.templates = templates
         self.sets = tuple(self._set(f"s{number}", fields) for number, fields in enumerate(CONCATENATIONS))
 
     def container(self) -> Container:
@@ -120,8 +125,10 @@ class _Container:
         rng = self.rng
         if rng.random() < 0.3:
             return NoTrack()
+        if self.templates and rng.random() < 0.5:
+            return Template("ct zone set 1", untracked=rng.random() < 0.5)
         mark = rng.choice((Field.MARK, Field.CT_MARK))
-        return SetMark(mark, rng.choice(MASKS), rng.choice(MARKS), rng.choice((0, *MASKS)))
+        return SetMark(mark, rng.choice(MASKS), rng.choice(MARKS), 0 if self.templates else rng.choice((0, *MASKS)))
 
     def _verdict_map(self, callees: Sequence[str]) -> Verdict:
         boxes = [((port, port),) for port in self.rng.sample(PORTS, 3)]

@@ -37,6 +37,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Test,
     Unknown,
 )  # fmt: skip
@@ -216,23 +217,14 @@ def test_the_destination_of_ipv6_stands_in_brackets() -> None:
         ("CONNMARK --save-mark --mask 0xff", (SetMark(Field.CT_MARK, 0xFF, 0, 0xFF),)),
         ("CONNMARK --restore-mark --nfmask 0xf0 --ctmask 0xff", (SetMark(Field.MARK, 0xF0, 0, 0xFF),)),
         ("CONNMARK --restore-mark --right-shift-mark 8", (SetMark(Field.MARK, 0xFFFFFFFF, None),)),
-        ("CT --notrack", (NoTrack(),)), ("NOTRACK", (NoTrack(),)),
+        ("CT --notrack", (NoTrack(),)), ("NOTRACK", (NoTrack(),)), ("CT --zone 0", (Template("CT --zone 0"),)),
+        ("CT --helper ftp", (Template("CT --helper ftp"),)),
         ("TCPMSS --clamp-mss-to-pmtu", (SideNote("TCPMSS --clamp-mss-to-pmtu"),)),
     ],
 )  # fmt: skip
 def test_targets_that_only_change_something_go_on(text: str, effects: object) -> None:
     one = rule(f"-j {text}", table="mangle")
     assert (one.effects, one.verdict) == (effects, Continue())
-
-
-@pytest.mark.parametrize("taking", ["CT --zone 0", "CT --helper ftp", "CT --timeout long"])
-def test_notrack_is_a_doubt_where_a_ct_target_may_have_taken_the_packet(taking: str) -> None:
-    first, second = rules(f"-p tcp -j {taking}\n-A user -p udp -j CT --notrack", table="raw")
-    assert "NOTRACK" not in str(first.match)
-    assert isinstance(second.match, All)
-    assert [one.reason for one in second.match.matches if isinstance(one, Opaque)] == [
-        "whether a rule has taken the packet for a zone or a helper before NOTRACK"
-    ]
 
 
 def test_several_addresses_are_several_rules() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 
 import pytest
 
 from portgate.core.net import DCCP, ICMP, TCP, Family, parse_address
-from portgate.sandbox import Fate, Oracle, Probe
+from portgate.sandbox import Fate, Oracle, Probe, Sandbox
 
 pytestmark = pytest.mark.kernel
 
@@ -94,6 +96,66 @@ def test_connections_of_dccp_have_no_ports_and_keep_theirs_when_they_are_transla
     moved = "nat hook prerouting priority -100: dccp dport 80 redirect to :8080"
     assert fate(oracle, request, moved, DROP_UNLESS + "dccp dport 80 accept") is Fate.INPUT
     assert fate(oracle, request, moved, DROP_UNLESS + "ct status dnat accept") is Fate.DROPPED
+
+
+ZONE = "filter hook prerouting priority -300: ct zone set 1"
+EARLY = "filter hook prerouting priority -250; policy drop: "
+
+
+def test_a_packet_with_a_zone_is_new_before_conntrack_sees_it_and_has_no_other_data(oracle: Oracle) -> None:
+    assert fate(oracle, SYN, ZONE, EARLY + "ct state new accept") is Fate.INPUT
+    assert fate(oracle, SYN_ACK, ZONE, EARLY + "ct state new accept") is Fate.INPUT
+    assert fate(oracle, SYN, ZONE, EARLY + "ct state invalid accept") is Fate.DROPPED
+    assert fate(oracle, SYN, ZONE, EARLY + "ct mark 0 accept") is Fate.DROPPED
+    assert fate(oracle, SYN_ACK, ZONE, DROP_UNLESS + "ct state invalid accept") is Fate.INPUT
+
+
+def test_a_mark_that_is_given_before_conntrack_does_not_last(oracle: Oracle) -> None:
+    assert fate(oracle, SYN, ZONE + "; ct mark set 7", DROP_UNLESS + "ct mark 0 accept") is Fate.INPUT
+
+
+def test_a_zone_makes_conntrack_see_what_was_not_to_be_tracked(oracle: Oracle) -> None:
+    raw = "filter hook prerouting priority -300: notrack; ct zone set 1"
+    assert fate(oracle, SYN, raw, DROP_UNLESS + "ct state new accept") is Fate.INPUT
+
+
+LOOPBACK_RULES = """flush ruleset
+table inet fact {
+    chain early {
+        type filter hook prerouting priority -300
+        iif lo udp dport 5000 ct state new counter
+        iif lo udp dport 5000 ct state invalid counter
+        iif lo udp dport 5000 notrack
+    }
+    chain late {
+        type filter hook input priority 0
+        udp dport 5000 ct state new counter
+        udp dport 5000 ct state untracked counter
+    }
+}
+"""
+SEND_TO_MYSELF = """
+from socket import AF_INET, SOCK_DGRAM, socket
+receiver, sender = socket(AF_INET, SOCK_DGRAM), socket(AF_INET, SOCK_DGRAM)
+receiver.bind(("127.0.0.1", 5000))
+receiver.settimeout(5)
+sender.sendto(b"x", ("127.0.0.1", 5000))
+receiver.recv(1)
+"""
+
+
+def test_a_packet_on_loopback_was_tracked_when_it_was_sent(sandbox: Sandbox) -> None:
+    """Counted: the rules before conntrack, on the way in, and what is left of `notrack` behind it."""
+    sandbox.run(["nft", "-f", "-"], LOOPBACK_RULES)
+    sandbox.run([sys.executable, "-c", SEND_TO_MYSELF])
+    listing = json.loads(sandbox.run(["nft", "-j", "list", "ruleset"]).stdout)
+    counted = [
+        one["counter"]["packets"]
+        for item in listing["nftables"]
+        for one in item.get("rule", {}).get("expr", ())
+        if "counter" in one
+    ]
+    assert counted == [1, 0, 1, 0]
 
 
 def test_notrack_leaves_alone_what_has_a_zone_already(oracle: Oracle) -> None:

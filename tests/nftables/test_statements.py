@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from portgate.backends.nftables import BACKEND
-from portgate.core.capture import Reading
 from portgate.core.net import Family
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
@@ -34,6 +32,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Test,
     Unknown,
     Verdict,
@@ -206,6 +205,8 @@ def test_a_source_by_a_map_is_for_its_keys_only() -> None:
         ("meta mark set jhash ip saddr mod 2", SetMark(Field.MARK, ALL_BITS, None)),
         ("ct mark set 7", SetMark(Field.CT_MARK, ALL_BITS, 7)),
         ('ct helper set "ftp"', SideNote("ct helper ftp")),
+        ("ct zone set 1", Template("ct zone set 1", untracked=True)),
+        ("ct original zone set 1", Template("ct original zone set 1", untracked=True)),
         ("meta nftrace set 1", SideNote("meta nftrace set 1")),
         ("ip dscp set cs1", SideNote("ip dscp set cs1")),
         ("meta priority set 1:2", SideNote("meta priority set 1:2")),
@@ -330,11 +331,3 @@ def test_other_targets_of_xtables_may_decide() -> None:
 
 def test_a_mark_of_xtables_is_not_known() -> None:
     assert json_rule({"xt": {"type": "target", "name": "MARK"}}).effects == (SetMark(Field.MARK, ALL_BITS, None),)
-
-
-@pytest.mark.parametrize("zone", ["ct zone set 1", "ct original zone set 1"])
-def test_notrack_is_a_doubt_where_a_zone_may_have_been_set_before(zone: str) -> None:
-    text = f"table inet t {{\n chain c {{\n tcp dport 21 {zone}\n udp dport 53 notrack\n }}\n}}\n"
-    (chain,) = BACKEND.parse((Reading("nft", text, "a test"),)).containers[0].chains
-    first, second = (str(rule.match) for rule in chain.rules)
-    assert ("NOTRACK" in first, "NOTRACK" in second) == (False, True)

@@ -43,7 +43,6 @@ from portgate.core.ruleset import (
     Rule,
     Ruleset,
 )
-from portgate.core.taken import behind_takers
 
 KINDS = ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset", bundle.KIND)
 
@@ -213,10 +212,6 @@ class _Listing:
 # ------------------------------------------------------------------ tables -> containers
 
 
-def _takes(effect: str) -> bool:
-    return effect.partition(" ")[0] == "CT"
-
-
 class _Translation:
     """One table as a container."""
 
@@ -231,7 +226,7 @@ class _Translation:
         return Container(
             listing.named(self.table.name),
             (listing.family,),
-            behind_takers(chains, _takes),
+            chains,
             tuple(self._sets()),
             listing.store,
             hearsay=listing.store == "nft",

@@ -35,6 +35,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Unknown,
 )
 
@@ -178,7 +179,7 @@ def _log(section: Section, family: Family, chain: str) -> Outcome:
 def _ct(section: Section, family: Family, chain: str) -> Outcome:
     if section.name == "NOTRACK" or section.get("--notrack"):
         return Outcome(effects=(NoTrack(),))
-    return Outcome(effects=(SideNote(section.text()),))
+    return Outcome(effects=(Template(section.text()),))
 
 
 def _mark(section: Section, family: Family, chain: str) -> Outcome:

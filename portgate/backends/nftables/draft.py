@@ -21,6 +21,7 @@ from portgate.core.ruleset import (
     NoTrack,
     Opaque,
     SetMark,
+    Template,
     Verdict,
 )  # fmt: skip
 
@@ -58,7 +59,7 @@ class Draft:
         changed = {
             effect.field if isinstance(effect, SetMark) else Field.CT_STATE
             for effect in self.effects
-            if isinstance(effect, SetMark | NoTrack)
+            if isinstance(effect, SetMark | NoTrack | Template)
         }
         if changed:
             self.done.append((conjunction(self.matches), tuple(self.effects), Continue()))

@@ -54,7 +54,6 @@ from portgate.core.ruleset import (
     Rule,
     Ruleset,
 )  # fmt: skip
-from portgate.core.taken import behind_takers
 
 OWN_TABLE = ("inet", "portgate")
 
@@ -121,14 +120,10 @@ def _container(table: Table) -> Container:
     return Container(
         f"{table.family} {table.name}",
         FAMILIES.get(table.family, ()),
-        behind_takers(tuple(chains), _takes),
+        tuple(chains),
         tuple(_typed(one, used.get(one.name)) for one in named.values()),
         owned=ours,
     )
-
-
-def _takes(effect: str) -> bool:
-    return effect.startswith("ct ") and " zone set " in effect
 
 
 def _written(expression: object) -> Iterator[str]:

@@ -34,6 +34,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Unknown,
     Verdict,
     VerdictMap,
@@ -215,6 +216,8 @@ def _mangle(body: object, draft: Draft) -> None:
             draft.effects.append(_set_mark(Field.MARK, value, draft))
         case {"ct": {"key": "mark"}}:
             draft.effects.append(_set_mark(Field.CT_MARK, value, draft))
+        case {"ct": {"key": "zone"}}:
+            draft.effects.append(Template(text, untracked=True))
         case {"meta": _} | {"ct": _}:
             draft.effects.append(SideNote(text))
         case {"payload": _}:
