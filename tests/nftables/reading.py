@@ -57,11 +57,17 @@ def match(text: str, family: str = "inet", more: str = "") -> Match:
 
 def json_rule(*statements: object, family: str = "inet") -> Rule:
     """The same from libnftables JSON."""
+    (one,) = json_rules(*statements, family=family)
+    return one
+
+
+def json_rules(*statements: object, family: str = "inet") -> tuple[Rule, ...]:
+    """The rules that one of libnftables JSON is read as."""
     body = {"family": family, "table": "t", "chain": "c"}
     listing = [{"table": {"family": family, "name": "t"}}, {"rule": {**body, "expr": list(statements)}}]
     (container,) = read(json.dumps({"nftables": listing}), "nft-json").containers
-    ((one,),) = (chain.rules for chain in container.chains)
-    return one
+    (chain,) = container.chains
+    return chain.rules
 
 
 def is_one(field: Field, *values: int) -> Test:

@@ -38,7 +38,7 @@ from portgate.core.ruleset import (
     Verdict,
     VerdictMap,
 )
-from tests.nftables.reading import is_one, json_rule, read, rule, rules, table
+from tests.nftables.reading import is_one, json_rule, json_rules, read, rule, rules, table
 
 TCP = is_one(Field.PROTOCOL, 6)
 IPV4 = is_one(Field.FAMILY, 4)
@@ -322,6 +322,13 @@ def test_a_comment_of_xtables_matches_all() -> None:
 )
 def test_targets_of_xtables_whose_name_tells_enough(name: str, verdict: Verdict) -> None:
     assert json_rule({"xt": {"type": "target", "name": name}}).verdict == verdict
+
+
+def test_a_ct_target_of_xtables_may_change_what_is_known_of_the_connection_and_decides_nothing() -> None:
+    untracking, taking, rest = json_rules({"xt": {"type": "target", "name": "CT"}})
+    assert (untracking.effects, taking.effects, rest.effects) == ((NoTrack(),), (Template("xt target CT"),), ())
+    assert [type(one.match) for one in (untracking, taking)] == [Opaque, Opaque]
+    assert {one.verdict for one in (untracking, taking, rest)} == {Continue()}
 
 
 def test_other_targets_of_xtables_may_decide() -> None:

@@ -116,6 +116,11 @@ class Draft:
             raise NotUnderstoodError("transport header of any protocol")
         return tuple(one.field for one in found), [g for one in found for g in one.guards], entries, name
 
+    def perhaps(self, text: str, effect: Effect) -> None:
+        """Notes what a statement of which only the name is known may do."""
+        condition = self.opaque(text, "what a target does")
+        self.done.append((conjunction([*self.matches, condition]), (effect,), Continue()))
+
     def doubtful(self, statement: object) -> None:
         """Notes a statement that may decide."""
         self.doubt = self.doubt or render.statement(statement) or "a statement of an unknown form"

@@ -45,6 +45,7 @@ _SILENT = frozenset({"ct helper", "ct timeout", "ct expectation", "dup", "last",
 _XT_EFFECTS: dict[str, tuple[Effect, ...]] = {
     "LOG": (Log(),),
     "NFLOG": (Log(),),
+    "NOTRACK": (NoTrack(),),
     "MARK": (SetMark(Field.MARK, MARK_BITS, None),),
     "CONNMARK": (SetMark(Field.MARK, MARK_BITS, None), SetMark(Field.CT_MARK, MARK_BITS, None)),
     **dict.fromkeys(("TCPMSS", "TOS", "DSCP", "TTL", "HL", "CLASSIFY", "CHECKSUM", "TRACE", "AUDIT"), ()),
@@ -296,6 +297,10 @@ def _xt(body: object, draft: Draft) -> None:
             draft.verdict = _XT_VERDICTS[name]
         case {"type": "target", "name": "DNAT" | "REDIRECT"}:
             verdicts.translate_anywhere(draft)
+        case {"type": "target", "name": "CT"}:
+            draft.settle()
+            draft.perhaps("xt target CT", NoTrack())
+            draft.perhaps("xt target CT with a template", Template("xt target CT"))
         case _:
             draft.doubtful({"xt": body})
 
