@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from portgate import backends
@@ -24,7 +24,7 @@ def capture(*, with_packages: bool = False, loaded: Loaded | None = None) -> Cap
 
     `loaded` is what the backends' sessions are told (`Backend.session`).
     """
-    return _gather([*_rules(loaded), partial(_sockets, with_packages), _facts, _sessions])
+    return _gather([partial(_sockets, with_packages), _facts, _sessions], _rules(loaded))
 
 
 def capture_sockets(*, with_packages: bool = False) -> Capture:
@@ -34,7 +34,7 @@ def capture_sockets(*, with_packages: bool = False) -> Capture:
 
 def capture_rules(loaded: Loaded | None = None) -> Capture:
     """Only what decides about packets: rules, interfaces, kernel settings."""
-    return _gather([*_rules(loaded), _facts])
+    return _gather([_facts], _rules(loaded))
 
 
 def capture_facts() -> Capture:
@@ -89,9 +89,17 @@ def _text(content: bytes) -> str:
     return content.decode("utf-8", "backslashreplace")
 
 
-def _gather(parts: Iterable[Part]) -> Capture:
-    readings: list[Reading] = []
-    notes: list[Diagnostic] = []
+def _rules(loaded: Loaded | None) -> Capture:
+    """Of each backend that this host has, then of the readers."""
+    usable = [name for name in backends.names() if backends.get(name).available() is None]
+    told = _gather(_backends(usable, loaded))
+    return _gather(_readers(usable, loaded, told.readings), told)
+
+
+def _gather(parts: Iterable[Part], before: Capture | None = None) -> Capture:
+    """What all of the parts tell, behind what was told before."""
+    readings = list(before.readings if before else ())
+    notes = list(before.notes if before else ())
     for part in parts:
         try:
             found = part()
@@ -104,19 +112,20 @@ def _gather(parts: Iterable[Part]) -> Capture:
     return Capture(tuple(readings), tuple(dict.fromkeys(notes)))
 
 
-def _rules(loaded: Loaded | None) -> Iterator[Part]:
-    """A part for each backend that this host has, then the readers. No backend is a note, for then hardly any rule is known;
-    so is one whose firewall is here and can't be asked.
-    """
-    usable = [name for name in backends.names() if backends.get(name).available() is None]
+def _backends(usable: Sequence[str], loaded: Loaded | None) -> Iterator[Part]:
+    """No backend is a note, for then hardly any rule is known; so is one whose firewall is here and can't be asked."""
     if not usable:
         yield _no_backend
     readers = tuple(backends.readers())
     for name in backends.names():
         if usable and name not in readers:
             yield partial(_read_rules, name, loaded) if name in usable else partial(_refused, name)
-    for name in readers:
-        yield partial(_read_rules, name, loaded) if usable == [name] else backends.reader(name).capture
+
+
+def _readers(usable: Sequence[str], loaded: Loaded | None, told: Sequence[Reading]) -> Iterator[Part]:
+    for name in backends.readers():
+        alone = usable == [name]
+        yield partial(_read_rules, name, loaded) if alone else partial(backends.reader(name).capture, told)
 
 
 def _read_rules(backend: str, loaded: Loaded | None) -> Capture:

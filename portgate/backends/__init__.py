@@ -15,7 +15,7 @@ the same policy is an empty plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -62,8 +62,11 @@ class Parser(Protocol):
 class Reader(Parser, Protocol):
     """A firewall whose rules portgate reads, and does not change."""
 
-    def capture(self) -> Capture:
-        """Its rules on this host, nothing when the host does not have it; what could not be read is a note."""
+    def capture(self, others: Sequence[Reading] = ()) -> Capture:
+        """Its rules on this host, nothing when the host does not have it; what could not be read is a note.
+
+        `others` is what other backends told: what they make sure that there is not need not be asked for.
+        """
 
 
 class Backend(Protocol):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portgate.backends import Backend, Reader, Session
     from portgate.core.capture import Artifact, Capture, Loaded, Reading, Step
     from portgate.core.ruleset import Feature, Rule, Ruleset
@@ -81,10 +83,10 @@ class Iptables:
 
         return session.IptablesSession(self._store)
 
-    def capture(self) -> Capture:
+    def capture(self, others: Sequence[Reading] = ()) -> Capture:
         from portgate.backends.iptables import live
 
-        return live.capture()
+        return live.capture(others)
 
 
 BACKEND: Backend = Iptables()

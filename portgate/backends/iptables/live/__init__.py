@@ -4,6 +4,7 @@ Facts
     Legacy tables are those that /proc/net/ip_tables_names lists: asking a legacy program for others would load their modules.
     They can be there although the host has no legacy program: a container that shares its network made them.
     `iptables-nft-save` makes the standard chains of no table, and says of tables that it can't show only a comment (1.8.9).
+    Its rules stand in tables of their own names, which nft lists, too; sets of ipset are looked up by rules of iptables only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,14 +24,25 @@ _LIBRARY = Path(__file__).with_name("library.py")
 _REMEDY = (
     "install iptables-legacy-save (`apt install iptables`), or python-iptables (`pip install 'portgate[iptables]'`)"
 )
+_NAMES = "(?:filter|nat|mangle|raw|security)"
+_TABLES = re.compile(rf'"name":\s*"{_NAMES}"|^table ip6? {_NAMES}\b', re.MULTILINE)
+_SETS = re.compile(r"^-A .* --(?:match|add|del|map)-set ", re.MULTILINE)
 _CHANGING = re.compile(r"^#.*\n|(?<=^:)(.+) \[\d+:\d+\]$", re.MULTILINE)
 
 
-def capture() -> Capture:
-    """Listings that are empty are left out; what could not be read is a note."""
+def capture(others: Sequence[Reading] = ()) -> Capture:
+    """Listings that are empty are left out, and what no rule needs; what could not be read is a note. For `others` see `Reader`."""
+    found, notes = _listed(_saves(others))
+    if any(_SETS.search(one.text) for one in found):
+        sets, more = _listed(_command("ipset", "ipset", "save"))
+        found, notes = [*found, *sets], [*notes, *more]
+    return Capture(tuple(found), tuple(notes))
+
+
+def _listed(commands: Iterable[tuple[str, list[str]]]) -> tuple[list[Reading], list[Diagnostic]]:
     readings: list[Reading] = []
     notes: list[Diagnostic] = []
-    for kind, argv in (*_saves(), *_command("ipset", "ipset", "save")):
+    for kind, argv in commands:
         if not argv:
             notes.append(
                 Diagnostic("PG421", "there are legacy rules of iptables, and nothing that lists them", remedy=_REMEDY)
@@ -42,14 +54,17 @@ def capture() -> Capture:
             notes.append(Diagnostic("PG421", f"{' '.join(argv)}: {programs.why(error)}"))
             continue
         readings.append(Reading(kind, text, " ".join(argv)))
-    return Capture(tuple(one for one in readings if one.text.strip()), tuple(notes))
+    return [one for one in readings if one.text.strip()], notes
 
 
-def _saves() -> Iterator[tuple[str, list[str]]]:
+def _saves(others: Sequence[Reading]) -> Iterator[tuple[str, list[str]]]:
+    listings = [one.text for one in others if one.kind.startswith("nft")]
+    in_nft = not listings or any(map(_TABLES.search, listings))
     for family in ("ip", "ip6"):
         if has_legacy_tables(family):
             yield f"{family}tables-legacy-save", _legacy(family)
-        yield from _command(f"{family}tables-save", f"{family}tables-nft-save")
+        if in_nft:
+            yield from _command(f"{family}tables-save", f"{family}tables-nft-save")
 
 
 def _legacy(family: str) -> list[str]:
