@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from portgate.backends.nftables import TABLE, bulk, values
 from portgate.backends.nftables.values import DataType
+from portgate.core.net import Interval
 from portgate.core.ruleset import Box
 
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -166,16 +167,22 @@ def _before_value(width: int, others: bytes = b"") -> bytes:
 
 
 def _corners(widths: list[int], boxes: Iterator[Box], options: list[bytes]) -> Iterator[bytes]:
-    for box, others in zip(boxes, options or repeat(b""), strict=False):
-        low = _key(_KEY, widths, [first for first, _ in box])
-        yield _attribute(_ELEMENT, others + low + _key(_KEY_END, widths, [last for _, last in box]))
+    columns = [
+        list(map(_ends(width, side).get, side)) for width, side in zip(widths, zip(*boxes, strict=True), strict=True)
+    ]
+    room = sum(width + -width % 4 for width in widths)
+    value = struct.pack("=HH", 4 + room, _VALUE)
+    key, end = (struct.pack("=HH", 4 + len(value) + room, kind) + value for kind in (_KEY, _KEY_END))
+    length = 4 + 2 * (len(key) + room)
+    for others, fields in zip(options or repeat(b""), zip(*columns, strict=True), strict=False):
+        low, high = map(b"".join, zip(*fields, strict=True))
+        yield struct.pack("=HH", length + len(others), _ELEMENT) + others + key + low + end + high
 
 
-def _key(kind: int, widths: list[int], numbers: list[int]) -> bytes:
-    fields = zip(numbers, widths, strict=True)
-    return _attribute(
-        kind, _attribute(_VALUE, b"".join(one.to_bytes(width, "big") + bytes(-width % 4) for one, width in fields))
-    )
+def _ends(width: int, side: Iterable[Interval]) -> dict[Interval, tuple[bytes, bytes]]:
+    """The bytes of both ends of each interval."""
+    padding = bytes(-width % 4)
+    return {one: (one[0].to_bytes(width, "big") + padding, one[1].to_bytes(width, "big") + padding) for one in {*side}}
 
 
 def _options(given: tuple[str, str]) -> bytes:
