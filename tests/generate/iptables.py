@@ -292,7 +292,8 @@ class _Table:
             return rng.choice([*choices, *self._translations(protocol, parts)])
         choices += ["-j DROP", "-j DROP", "-j ACCEPT"]
         if self.name == "raw":
-            choices += ["-j CT --notrack", "-j NOTRACK", "-j CT --zone 0"]
+            choices += ["-j CT --notrack", "-j NOTRACK", f"-j CT --zone{rng.choice((' 0', ' 3', '-orig 2'))}"]
+            choices.append(f"-j CONNMARK --{rng.choice(CONNMARKS)}")
         if self.name == "mangle":
             choices += ["-j MARK --or-mark 2", "-j MARK --and-mark 1", "-j MARK --xor-mark 3"]
             choices += [f"-j CONNMARK --{one}" for one in CONNMARKS]

@@ -167,6 +167,7 @@ class _Table:
                 "ct mark set ct mark | 0x2",
                 "counter",
                 "notrack",
+                self.rng.choice(("ct zone set 1", "ct zone set 0", "ct original zone set 2")),
             )
         )
 
