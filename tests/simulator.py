@@ -156,7 +156,7 @@ class Way:
         translated = False
         for container, chain, base in self._visited(hook):
             self._look_at_connection(base)
-            if base.kind is ChainKind.NAT and (translated or not self._new_connection()):
+            if base.kind is ChainKind.NAT and (translated or not self._new_connection() or self._was_sent()):
                 continue
             verdict = self._walk(container, chain) or base.default
             if isinstance(verdict, Drop | Reject):
@@ -198,13 +198,20 @@ class Way:
     def _look_at_connection(self, base: Base) -> None:
         """Conntrack looks at each packet once, between the chains before -200 and those after."""
         early = self.hook in {Hook.INGRESS, Hook.PREROUTING, Hook.OUTPUT} and base.priority < CONNTRACK_PRIORITY
-        if early and self.known[Field.IIF] != LOOPBACK[0]:
+        if early and not self._is_own():
             self.known.setdefault(Field.CT_STATE, CtState.INVALID.value)
         elif not self.tracked:
             self.tracked = True
             self.template = False
             if self.known.get(Field.CT_STATE) != CtState.UNTRACKED.value:
                 self.known[Field.CT_STATE] = self.tracked_state
+
+    def _was_sent(self) -> bool:
+        """What comes in from loopback has been translated on the way out."""
+        return self.hook is Hook.PREROUTING and self._is_own()
+
+    def _is_own(self) -> bool:
+        return self.known[Field.IIF] == LOOPBACK[0]
 
     def _new_connection(self) -> bool:
         return self.known[Field.CT_STATE] in {CtState.NEW.value, CtState.RELATED.value}

@@ -225,9 +225,12 @@ class ChainEvaluation:
         known: State,
         early: bool,
         number: int | None,
+        sends_untracked: bool = False,
     ) -> None:
         """`number` is the container's index in its ruleset when answers shall name the deciding rule, else None."""
-        self.matches = Matches(doubts, host, family, container, known=known, early=early)
+        self.matches = Matches(
+            doubts, host, family, container, known=known, early=early, sends_untracked=sends_untracked
+        )
         self.doubts = doubts
         self.space = doubts.space
         self.host = host

@@ -247,6 +247,10 @@ class Doubts:
         """The set of packets for which it holds."""
         return self.space.test(self.level(key, reason), exactly(1), 1, self.space.true, self.space.false)
 
+    def sent_untracked(self) -> Diagram:
+        """The packets that this host sends without tracking them."""
+        return self.condition("sent untracked", "whether this host tracks what it sends to itself")
+
     def __len__(self) -> int:
         return len(self._levels)
 
@@ -265,9 +269,20 @@ class Matches:
     """Reads the matches of one container, where some fields of a packet are known."""
 
     def __init__(
-        self, doubts: Doubts, host: Host, family: Family, container: Container, *, known: State, early: bool
+        self,
+        doubts: Doubts,
+        host: Host,
+        family: Family,
+        container: Container,
+        *,
+        known: State,
+        early: bool,
+        sends_untracked: bool = False,
     ) -> None:
-        """`early`: before connection tracking has seen the packet, unless it comes from loopback: then it has, on the way out."""
+        """`early`: before connection tracking has seen the packet, unless it comes from loopback: then it has, on the way out.
+
+        `sends_untracked`: rules may have kept it from being tracked there.
+        """
         self.doubts = doubts
         self.space = doubts.space
         self.host = host
@@ -278,6 +293,7 @@ class Matches:
         invalid, untracked = (exactly(one.value) for one in (CtState.INVALID, CtState.UNTRACKED))
         self._early = early and asked != invalid
         self._untracked = early or asked in (invalid, untracked)
+        self._sends_untracked = sends_untracked
         self._sets = container.sets_by_name()
         self._lookups: dict[tuple[tuple[Field, ...], str], Diagram] = {}
 
@@ -343,10 +359,18 @@ class Matches:
         space = self.space
         if field is Field.CT_STATE and self._untracked:
             untracked = space.test(UNTRACKED_STATE, values, field.top, space.true, space.false)
-            return space.choose(self._from_loopback(), self._as_told(field, values), untracked)
+            return space.choose(self._from_loopback(), self._as_sent(values), untracked)
         if field in OF_A_CONNECTION:
             return self._of_connection(f"{field.label} {values}", self._as_told(field, values))
         return self._as_told(field, values)
+
+    def _as_sent(self, values: Intervals) -> Diagram:
+        """The test of the state that a packet from loopback has."""
+        told, space = self._as_told(Field.CT_STATE, values), self.space
+        if not self._sends_untracked:
+            return told
+        untracked = space.true if contains(values, CtState.UNTRACKED.value) else space.false
+        return space.choose(self.doubts.sent_untracked(), untracked, told)
 
     def _as_told(self, field: Field, values: Intervals) -> Diagram:
         """By what is known of the field, else by its level."""

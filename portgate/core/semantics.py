@@ -23,7 +23,16 @@ from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, Host
 from portgate.core.blocks import ANY_PACKET, Blocks, Values, narrowed
-from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, Merging, keeping_place, leaf_of
+from portgate.core.chains import (
+    KINDS,
+    ChainEvaluation,
+    Kind,
+    Leaf,
+    Merging,
+    keeping_place,
+    leaf_of,
+    plain_verdicts,
+)
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.focus import tests
 from portgate.core.matches import (
@@ -39,7 +48,7 @@ from portgate.core.matches import (
     under,
 )
 from portgate.core.net import Family, Intervals, complement, interface_interval, intersect, normalize
-from portgate.core.packets import DST, LOOPBACK, MARK_BITS, NAT_DONE, UNTRACKED_STATE
+from portgate.core.packets import DST, IIF, LOOPBACK, MARK_BITS, NAT_DONE, UNTRACKED_STATE
 from portgate.core.ruleset import (
     AddressType,
     All,
@@ -48,9 +57,13 @@ from portgate.core.ruleset import (
     ChainKind,
     Container,
     CtState,
+    Effect,
     Field,
+    Goto,
     Hook,
+    Jump,
     Match,
+    NoTrack,
     Place,
     Ruleset,
     Test,
@@ -187,6 +200,26 @@ def before_tracking(base: Base) -> bool:
     )
 
 
+def sends_untracked(ruleset: Ruleset, family: Family) -> bool:
+    """Whether rules may keep connection tracking from packets that this host sends."""
+    return any(
+        before_tracking(base) and NoTrack() in _effects_from(container, chain.name)
+        for container, chain, base in ruleset.base_chains(Hook.OUTPUT, family)
+    )
+
+
+def _effects_from(container: Container, name: str) -> set[Effect]:
+    """All that the rules of a chain do, and those of the chains that it leads to."""
+    names, effects = [name], set[Effect]()
+    for one in names:
+        chain = container.chain(one)
+        for rule in chain.rules if chain else ():
+            effects.update(rule.effects)
+            called = (verdict.chain for verdict in plain_verdicts(rule) if isinstance(verdict, Jump | Goto))
+            names += [callee for callee in called if callee not in names]
+    return effects
+
+
 def tracked(state: State) -> State:
     """As connection tracking leaves it: the template of a connection has served, and a packet that is not tracked stays so."""
     untracked, here = exactly(CtState.UNTRACKED.value), dict(state)
@@ -277,6 +310,7 @@ class _Way:
         self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
         self._chains = {hook: tuple(ruleset.base_chains(hook, analysis.family)) for hook in Hook}
         self.tests_ways_out = tests(ruleset, Field.OIF)
+        self.sends_untracked = sends_untracked(ruleset, analysis.family)
         self._stages: dict[tuple[Hook, int, State], _Stage | None] = {}
         self._evaluations: dict[tuple[int, bool, State], tuple[ChainEvaluation, Blocks]] = {}
 
@@ -311,6 +345,7 @@ class _Way:
                 known=known,
                 early=early,
                 number=number if self.places else None,
+                sends_untracked=self.sends_untracked,
             )
             self._evaluations[key] = evaluation, Blocks(evaluation)
         return self._evaluations[key]
@@ -402,8 +437,15 @@ class _Path:
         length, tracking = self.way.length(hook), self.way.tracking(hook)
 
         def after(index: int, state: State) -> Diagram:
-            if index == tracking:
-                state = tracked(state)
+            if index != tracking:
+                return beyond(index, state)
+            found = beyond(index, tracked(state))
+            if hook is Hook.PREROUTING and (sent := self._sent_untracked()) is not self.space.false:
+                untracked = merged(state, [(Field.CT_STATE, exactly(CtState.UNTRACKED.value))])
+                found = self.space.choose(sent, beyond(index, tracked(untracked)), found)
+            return found
+
+        def beyond(index: int, state: State) -> Diagram:
             if index == length:
                 return then(state)
             key = (hook, index, state)
@@ -416,6 +458,14 @@ class _Path:
             return found
 
         return after(0, state)
+
+    def _sent_untracked(self) -> Diagram:
+        """The packets that come from loopback, and that this host may have sent without tracking them."""
+        space = self.space
+        if not self.way.sends_untracked:
+            return space.false
+        own = space.test(IIF, (LOOPBACK,), Field.IIF.top, space.true, space.false)
+        return space.both(narrowed(space, own, self.packet), self.analysis.doubts.sent_untracked())
 
     def _where_accepted(self, diagram: Diagram, follow: Callable[[State], Diagram]) -> Diagram:
         """Puts what follows in where the diagram accepts, for each state in which it does."""

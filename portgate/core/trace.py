@@ -61,6 +61,7 @@ from portgate.core.semantics import (
     before_tracking,
     changeable,
     nat_is_over,
+    sends_untracked,
     tracked,
     visitors,
     ways_out,
@@ -202,6 +203,7 @@ class _Walk:
         self.steps: list[Step] = []
         self._open: list[str] = []
         self._doubts = Doubts(Space())
+        self._sends_untracked = sends_untracked(ruleset, packet.family)
         self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
         self._state = self._as_it_arrives()
 
@@ -258,6 +260,7 @@ class _Walk:
             known=self._state,
             early=before_tracking(base),
             number=self._numbers[id(container)],
+            sends_untracked=self._sends_untracked,
         )
         if under(self._doubts.space, evaluation.matches.match(visitors(base)), changeable(self._state)).value is False:
             return True

@@ -18,6 +18,7 @@ from portgate.core.ruleset import (
     Any,
     Base,
     Bits,
+    Chain,
     ChainKind,
     CtState,
     Dnat,
@@ -320,6 +321,23 @@ def test_a_packet_from_loopback_was_tracked_when_it_was_sent(asked: CtState) -> 
     untracking = base(always(CONTINUE, NoTrack()), hook=Hook.PREROUTING, priority=-300)
     one = rules(table(untracking, base(rule(state(asked), ACCEPT), default=DROP)))
     assert fate(one, to_port(22, iif="lo", to="127.0.0.1", ct_state=asked)) == "accept"
+
+
+def test_a_packet_that_this_host_may_have_sent_untracked_is_a_doubt_where_that_matters() -> None:
+    def raw(hook: Hook) -> Chain:
+        return base(always(CONTINUE, NoTrack()), hook=hook, priority=-300)
+
+    def one(*states: CtState) -> Ruleset:
+        return rules(table(raw(Hook.OUTPUT), raw(Hook.PREROUTING), base(rule(state(*states), ACCEPT), default=DROP)))
+
+    own = to_port(22, iif="lo", to="127.0.0.1")
+    assert fate(one(CtState.UNTRACKED), own) == "depends"
+    assert fate(one(CtState.NEW), own) == "depends"
+    assert fate(one(CtState.UNTRACKED, CtState.NEW), own) == "accept"
+    assert fate(one(CtState.UNTRACKED), SSH) == "accept"
+    early = base(rule(state(CtState.NEW), ACCEPT), hook=Hook.PREROUTING, priority=-290, default=DROP)
+    assert fate(rules(table(raw(Hook.OUTPUT), early)), own) == "depends"
+    assert fate(rules(table(early)), own) == "accept"
 
 
 ZONE, HELPER = Template("ct zone set 1", untracked=True), Template("CT --helper ftp")

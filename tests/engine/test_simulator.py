@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from random import Random
 
 from portgate.core.addresses import Host
@@ -42,6 +43,7 @@ def test_every_packet_meets_the_fate_that_the_simulator_foresees() -> None:
         rng = Random(seed)
         rules = ruleset(rng)
         packets = Packets(rng, rules).take(PACKETS)
+        packets += [replace(one, iif="lo") for one in packets[:: PACKETS // 4]]
         answers = decide(rules, [asked(packet) for packet in packets], host)
         for packet, decision in zip(packets, answers, strict=True):
             possible = verdicts(rules, packet, HOST)

@@ -125,12 +125,16 @@ table inet fact {
         type filter hook prerouting priority -300
         iif lo udp dport 5000 ct state new counter
         iif lo udp dport 5000 ct state invalid counter
+        iif lo udp dport 5000 ct state untracked counter
         iif lo udp dport 5000 notrack
     }
     chain late {
         type filter hook input priority 0
         udp dport 5000 ct state new counter
         udp dport 5000 ct state untracked counter
+    }
+    chain sending {
+        type filter hook output priority -300
     }
 }
 """
@@ -144,18 +148,20 @@ receiver.recv(1)
 """
 
 
-def test_a_packet_on_loopback_was_tracked_when_it_was_sent(sandbox: Sandbox) -> None:
-    """Counted: the rules before conntrack, on the way in, and what is left of `notrack` behind it."""
-    sandbox.run(["nft", "-f", "-"], LOOPBACK_RULES)
+@pytest.mark.parametrize(("sending", "expected"), [("", [1, 0, 0, 1, 0]), ("notrack", [0, 0, 1, 0, 1])])
+def test_a_packet_on_loopback_was_tracked_when_it_was_sent(sandbox: Sandbox, sending: str, expected: list[int]) -> None:
+    """Counted: what the rules before conntrack see on the way in, and then those on input."""
+    rule = f"add rule inet fact sending {sending}\n" if sending else ""
+    sandbox.run(["nft", "-f", "-"], LOOPBACK_RULES + rule)
     sandbox.run([sys.executable, "-c", SEND_TO_MYSELF])
-    listing = json.loads(sandbox.run(["nft", "-j", "list", "ruleset"]).stdout)
+    listing = json.loads(sandbox.run(["nft", "-j", "list", "table", "inet", "fact"]).stdout)
     counted = [
         one["counter"]["packets"]
         for item in listing["nftables"]
         for one in item.get("rule", {}).get("expr", ())
         if "counter" in one
     ]
-    assert counted == [1, 0, 1, 0]
+    assert counted == expected
 
 
 def test_notrack_leaves_alone_what_has_a_zone_already(oracle: Oracle) -> None:
