@@ -391,35 +391,51 @@ class _Substitution:
     def _merge(self, a: Diagram, b: Diagram) -> Diagram:
         """Both test the same level: their partitions are merged like sorted lists.
 
-        Nearly all the time goes into this loop, and nearly every pair in it is a leaf or known: so `walk` is called for
-        the others only.
+        Nearly all the time goes into this loop. Where `a` answers the hole, which is nearly everywhere, the pieces of `b`
+        are taken over as they are, all at once; and `walk` is called for pairs that are neither leaves nor known.
         """
         walk, known, hole = self.walk, self._memo.get, self._hole
-        a_cuts, b_cuts = iter((*a.cuts, _ABOVE_ALL)), iter((*b.cuts, _ABOVE_ALL))
-        a_children, b_children = iter(a.children), iter(b.children)
-        x, y, a_cut, b_cut = next(a_children), next(b_children), next(a_cuts), next(b_cuts)
-        cuts: list[int] = []
+        b_ends, b_children, index = (*b.cuts, _ABOVE_ALL), b.children, 0
+        ends: list[int] = []
         children: list[Diagram] = []
-        previous, cut = None, -1
-        while True:
+        previous = None
+        for x, end in zip(a.children, (*a.cuts, _ABOVE_ALL), strict=True):
             if x is hole:
-                child = y
-            elif x.level == LEAF or y is hole:
+                child = b_children[index]
+                if b_ends[index] < end:
+                    last = bisect_left(b_ends, end, index + 1)
+                    if child is previous:
+                        children.pop()
+                        ends.pop()
+                    children += b_children[index:last]
+                    ends += b_ends[index:last]
+                    index, previous, child = last, children[-1], b_children[last]
+            elif x.level == LEAF:
                 child = x
+                if b_ends[index] < end:
+                    index = bisect_left(b_ends, end, index + 1)
             else:
-                child = known((x, y)) or walk(x, y)
-            if child is not previous:
-                cuts.append(cut)
+                while True:
+                    y = b_children[index]
+                    child = x if y is hole else known((x, y)) or walk(x, y)
+                    if b_ends[index] >= end:
+                        break
+                    if child is previous:
+                        ends[-1] = b_ends[index]
+                    else:
+                        children.append(child)
+                        ends.append(b_ends[index])
+                        previous = child
+                    index += 1
+            if b_ends[index] == end:
+                index += 1
+            if child is previous:
+                ends[-1] = end
+            else:
                 children.append(child)
+                ends.append(end)
                 previous = child
-            if a_cut < b_cut:
-                cut, x, a_cut = a_cut, next(a_children), next(a_cuts)
-            elif b_cut < a_cut:
-                cut, y, b_cut = b_cut, next(b_children), next(b_cuts)
-            elif a_cut == _ABOVE_ALL:
-                return self._unique(a.level, cuts[1:], children)
-            else:
-                cut, x, a_cut, y, b_cut = a_cut, next(a_children), next(a_cuts), next(b_children), next(b_cuts)
+        return self._unique(a.level, ends[:-1], children)
 
 
 def side_by_side(a: Diagram, b: Diagram) -> Iterator[tuple[int, Diagram, Diagram]]:
