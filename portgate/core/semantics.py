@@ -210,13 +210,14 @@ def sends_untracked(ruleset: Ruleset, family: Family) -> bool:
 
 def _effects_from(container: Container, name: str) -> set[Effect]:
     """All that the rules of a chain do, and those of the chains that it leads to."""
-    names, effects = [name], set[Effect]()
-    for one in names:
-        chain = container.chain(one)
+    pending, seen, effects = [name], {name}, set[Effect]()
+    while pending:
+        chain = container.chain(pending.pop())
         for rule in chain.rules if chain else ():
             effects.update(rule.effects)
-            called = (verdict.chain for verdict in plain_verdicts(rule) if isinstance(verdict, Jump | Goto))
-            names += [callee for callee in called if callee not in names]
+            called = {verdict.chain for verdict in plain_verdicts(rule) if isinstance(verdict, Jump | Goto)}
+            pending += called - seen
+            seen |= called
     return effects
 
 
