@@ -104,7 +104,8 @@ def _try(target: Target, text: str, tally: Tally, use: bool) -> None:
 
 def _named(error: Exception) -> str:
     """The error and the place in portgate where it was raised."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if "/portgate/" in one.filename]
+    ours = f"{ROOT / 'portgate'}/"
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(ours)]
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ", outside of portgate"
     return f"{type(error).__name__}{place}"
 
