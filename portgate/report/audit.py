@@ -22,8 +22,10 @@ _BUT_FROM = "but from "
 _MOST_WORDS = 60
 
 
-def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None = None) -> Iterator[str]:
-    """**Shape** `ruleset` are the rules that were audited."""
+def lines(
+    audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None = None, most: int | None = None
+) -> Iterator[str]:
+    """**Shape** `ruleset` are the rules that were audited; `most` is how many findings of one code are told, None for all."""
     rows = [row for exposure in audit.exposures for row in _rows(exposure, ruleset)]
     rows += [_published_row(one, ruleset) for one in audit.published]
     if rows:
@@ -32,7 +34,18 @@ def lines(audit: Audit, ruleset: Ruleset, paint: Paint = plain, room: int | None
         yield "no listeners"
     if audit.findings:
         yield ""
-        yield from (finding(one, paint) for one in audit.findings)
+        yield from _findings(audit.findings, paint, len(audit.findings) if most is None else most)
+
+
+def _findings(found: Sequence[Finding], paint: Paint, most: int) -> Iterator[str]:
+    counts: dict[str, int] = {}
+    for one in found:
+        counts[one.code] = counts.get(one.code, 0) + 1
+        if counts[one.code] <= most:
+            yield finding(one, paint)
+    for code, count in counts.items():
+        if count > most:
+            yield f"and {code} {count - most} times more; `portgate audit POLICY` tells all"
 
 
 def _rows(exposure: Exposure, ruleset: Ruleset) -> Iterator[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from portgate.report import audit
 from portgate.report.text import Paint, Style, escape, plain
 
 _MOST_RULES = 20
+_MOST_FINDINGS = 20
 _WORDS = {Fate.ACCEPT: "accepted", Fate.DROP: "dropped", Fate.REJECT: "rejected", Fate.DEPENDS: "depends"}
 
 
@@ -29,7 +30,7 @@ def lines(plan: Plan, planned: Ruleset, paint: Paint = plain, room: int | None =
     yield from _objections(plan, paint)
     yield ""
     yield paint(Style.HEADING, "Listeners" if plan.empty else "Listeners under these rules")
-    yield from audit.lines(plan.audit, planned, paint, room)
+    yield from audit.lines(plan.audit, planned, paint, room, _MOST_FINDINGS)
 
 
 def drift(one: Drift, paint: Paint = plain) -> Iterator[str]:

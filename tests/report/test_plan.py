@@ -8,15 +8,18 @@ import pytest
 
 from portgate import backends, language
 from portgate.core.addresses import Host
-from portgate.core.audit import Situation, audit
+from portgate.core.audit import Audit, Finding, Situation, audit
 from portgate.core.capture import Reading
 from portgate.core.compile import compile as compiled
+from portgate.core.diagnostics import Diagnostic
 from portgate.core.listener import Interface, Listener
 from portgate.core.net import TCP, Family, parse_address
+from portgate.core.plan import Plan
 from portgate.core.ruleset import Ruleset
 from portgate.core.verify import differences
 from portgate.report import audit as listeners
 from portgate.report.plan import difference
+from portgate.report.plan import lines as plan_lines
 
 TODAY = date(2026, 1, 1)
 
@@ -125,3 +128,15 @@ def test_a_listener_on_a_device_is_reached_through_that_device(device: str, reac
     text = "zones: {lan: {interfaces: [eth0]}}\ninbound: {default: drop, allow: [{port: ssh, from: lan}]}\n"
     row = rows(desired(text), Listener("stream", TCP, Family.IPV4, None, 22, device=device))[0]
     assert reached in row
+
+
+def test_a_plan_tells_some_of_many_findings_that_are_alike_and_an_audit_all() -> None:
+    missing = [Finding(Diagnostic("PG603", f"nothing listens on {port}")) for port in range(25)]
+    other = Finding(Diagnostic("PG601", "blocked"))
+    found = Audit((), (*missing[:10], other, *missing[10:]), ())
+    planned = list(plan_lines(Plan("web", "nftables", (), None, (), (), found), Ruleset(())))
+    assert planned[-22:-1] == [*(f"PG603 nothing listens on {port}" for port in range(10)), "PG601 blocked"] + [
+        f"PG603 nothing listens on {port}" for port in range(10, 20)
+    ]
+    assert planned[-1] == "and PG603 5 times more; `portgate audit POLICY` tells all"
+    assert len([line for line in listeners.lines(found, Ruleset(())) if line.startswith("PG603")]) == 25
