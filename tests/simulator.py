@@ -168,12 +168,19 @@ class Way:
         return "accept"
 
     def _visited(self, hook: Hook) -> list[tuple[Container, Chain, Base]]:
-        def place(one: tuple[Container, Chain, Base]) -> tuple[int, int]:
-            base = one[2]
-            return NAT_PRIORITY[hook] if base.kind is ChainKind.NAT else base.priority, base.priority
+        chains = [one for one in self.ruleset.base_chains(hook, self.family) if self._attached(one[2])]
+        nat = NAT_PRIORITY.get(hook)
+        kinds = {
+            base.kind is ChainKind.NAT for _, _, base in chains if base.kind is ChainKind.NAT or base.priority == nat
+        }
+        last = len(kinds) == 2 and self._doubted(f"{hook}: chains of the priority of nat run before it")
 
-        chains = self.ruleset.base_chains(hook, self.family)
-        return sorted((one for one in chains if self._attached(one[2])), key=place)
+        def place(one: tuple[Container, Chain, Base]) -> tuple[int, bool, int]:
+            base = one[2]
+            is_nat = base.kind is ChainKind.NAT
+            return NAT_PRIORITY[hook] if is_nat else base.priority, is_nat is last, base.priority
+
+        return sorted(chains, key=place)
 
     def _attached(self, base: Base) -> bool:
         return not base.devices or any(interface_interval(one)[0] == self.known[Field.IIF] for one in base.devices)

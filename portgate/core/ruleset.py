@@ -413,13 +413,13 @@ class Base:
     kind: ChainKind = ChainKind.FILTER
     devices: tuple[str, ...] = ()
 
+    @property
+    def turn(self) -> int:
+        """Its place among the chains of its hook: its priority, but all nat chains run at one place."""
+        return _NAT_TURN.get(self.hook, self.priority) if self.kind is ChainKind.NAT else self.priority
+
 
 _NAT_TURN = {Hook.PREROUTING: -100, Hook.INPUT: 100, Hook.OUTPUT: -100, Hook.POSTROUTING: 100}
-
-
-def _turn(base: Base) -> tuple[int, int]:
-    nat = base.kind is ChainKind.NAT and base.hook in _NAT_TURN
-    return _NAT_TURN[base.hook] if nat else base.priority, base.priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +525,7 @@ class Ruleset:
             for chain in reversed(container.chains)
             if chain.base is not None and container.meets(chain.base, hook)
         ]
-        return iter(sorted(found, key=lambda one: (one[2].hook is Hook.OUTPUT, _turn(one[2]))))
+        return iter(sorted(found, key=lambda one: (one[2].hook is Hook.OUTPUT, one[2].turn, one[2].priority)))
 
     def owned(self) -> Ruleset:
         return Ruleset(tuple(one for one in self.containers if one.owned))

@@ -16,7 +16,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -71,6 +71,7 @@ from portgate.core.ruleset import (
 
 CONNTRACK_PRIORITY = -200
 NO_INTERFACE = exactly(0)
+Chains = tuple[tuple[Container, Chain, Base], ...]
 TRANSLATING = (Hook.PREROUTING, Hook.OUTPUT)  # where connections are tracked, and destinations translated
 
 
@@ -131,23 +132,38 @@ class Analysis:
         `known` restricts the question to packets with these field values. With `places` the answers name the
         deciding rule.
         """
-        return _Path(_Way(self, ruleset, places)).inbound(known)
+        return self._any_of(_Path(way).inbound(known) for way in self._ways(ruleset, places))
 
     def outbound(
         self, ruleset: Ruleset, known: Mapping[Field, int] = NEW_CONNECTION, *, places: bool = False
     ) -> Diagram:
         """The same for packets that this host sends."""
-        return _Path(_Way(self, ruleset, places)).outbound(known)
+        return self._any_of(_Path(way).outbound(known) for way in self._ways(ruleset, places))
 
     def each(self, ruleset: Ruleset, known: Mapping[Field, int], *, outbound: bool) -> Callable[[Values], Diagram]:
         """What becomes of packets like one, settled, with the deciding rule: quick for many packets, one after the other."""
-        way = _Way(self, ruleset, places=True)
+        ways = self._ways(ruleset, places=True)
 
         def answer(packet: Values) -> Diagram:
-            path = _Path(way, packet)
-            return self.settle(path.outbound(known) if outbound else path.inbound(known))
+            paths = (_Path(way, packet) for way in ways)
+            return self.settle(self._any_of(one.outbound(known) if outbound else one.inbound(known) for one in paths))
 
         return answer
+
+    def _ways(self, ruleset: Ruleset, places: bool) -> list[_Way]:
+        """One for each order in which the kernel may have the base chains."""
+        orders = {hook: _orders(tuple(ruleset.base_chains(hook, self.family))) for hook in Hook}
+        return [
+            _Way(self, ruleset, places, {hook: some[min(number, len(some) - 1)] for hook, some in orders.items()})
+            for number in range(max(map(len, orders.values())))
+        ]
+
+    def _any_of(self, diagrams: Iterable[Diagram]) -> Diagram:
+        """The first, or by a doubt for each of the others that one."""
+        result, *others = diagrams
+        for number, other in enumerate(others):
+            result = self.space.choose(self.doubts.condition(f"order {number}", _ORDER), other, result)
+        return result
 
     def settle(self, diagram: Diagram) -> Diagram:
         """The diagram without doubts: where the answer hangs on them it is `Fate.DEPENDS`, with the reasons."""
@@ -266,6 +282,26 @@ def ways_out(host: Host, family: Family, state: State) -> Intervals:
     return ((0, Field.OIF.top),) if name is None else (interface_interval(name),)
 
 
+_ORDER = "which of two chains runs first, one that translates or one of the same priority"
+
+
+def _orders(chains: Chains) -> list[Chains]:
+    """The orders that base chains of one hook may have: where all nat chains run was settled by the first that there ever was."""
+    nat = [index for index, (_, _, base) in enumerate(chains) if base.kind is ChainKind.NAT]
+    place = chains[nat[0]][2] if nat else None
+    tied = [
+        index
+        for index, (_, _, base) in enumerate(chains)
+        if place and index not in nat and (base.hook, base.turn) == (place.hook, place.turn)
+    ]
+    if not tied:
+        return [chains]
+    start = min(*nat, *tied)
+    after = [index for index in range(start, len(chains)) if index not in nat and index not in tied]
+    orders = ([*range(start), *tied[:number], *nat, *tied[number:], *after] for number in range(len(tied) + 1))
+    return [tuple(chains[index] for index in order) for order in orders]
+
+
 def _followed(space: Space, accepted: Mapping[Diagram, Diagram], before: Diagram, after: Diagram) -> Diagram | None:
     """What follows, where `before` is a mark of an accepting leaf; before itself elsewhere. None: both kinds of leaves."""
     if before.level == LEAF and after.level == LEAF and before in accepted:
@@ -303,13 +339,13 @@ class _Stage:
 
 
 class _Way:
-    """The base chains of one ruleset, in the order in which packets meet them. Everything is evaluated once."""
+    """The base chains of one ruleset, in an order in which packets may meet them. Everything is evaluated once."""
 
-    def __init__(self, analysis: Analysis, ruleset: Ruleset, places: bool) -> None:
+    def __init__(self, analysis: Analysis, ruleset: Ruleset, places: bool, chains: Mapping[Hook, Chains]) -> None:
         self.analysis = analysis
         self.places = places
         self._numbers = {id(container): number for number, container in enumerate(ruleset.containers)}
-        self._chains = {hook: tuple(ruleset.base_chains(hook, analysis.family)) for hook in Hook}
+        self._chains = chains
         self.tests_ways_out = tests(ruleset, Field.OIF)
         self.sends_untracked = sends_untracked(ruleset, analysis.family)
         self._stages: dict[tuple[Hook, int, State], _Stage | None] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portgate.core.addresses import Host
+from portgate.core.dataclasses import replace
 from portgate.core.decision import LEAF
 from portgate.core.listener import Interface
 from portgate.core.net import ICMP, SCTP, TCP, UDP, Family, interface_interval, parse_address
@@ -406,6 +407,17 @@ def test_an_untracked_packet_skips_nat() -> None:
     moving = translating(rule(port(80), dnat(None, 8080)), rule(port(81), dnat(None, 8080)))
     one = rules(table(untracking, moving, base(rule(port(8080), ACCEPT), default=DROP)))
     assert (fate(one, to_port(80)), fate(one, to_port(81))) == ("drop", "accept")
+
+
+@pytest.mark.parametrize("nat_first", [True, False])
+def test_whether_a_chain_of_the_priority_of_nat_runs_before_it_is_a_doubt(nat_first: bool) -> None:
+    moving = translating(rule(port(80), dnat(None, 8080)))
+    other = replace(base(rule(port(8080), DROP), hook=Hook.PREROUTING, priority=-100), name="other")
+    one = rules(table(*((moving, other) if nat_first else (other, moving))))
+    assert fate(one, to_port(80)) == "depends"
+    assert (fate(one, to_port(8080)), fate(one, to_port(22))) == ("drop", "accept")
+    later = replace(base(rule(port(8080), DROP), hook=Hook.PREROUTING, priority=-99), name="other")
+    assert fate(rules(table(moving, later)), to_port(80)) == "drop"
 
 
 def test_a_nat_chain_sees_only_packets_that_begin_a_connection() -> None:

@@ -79,6 +79,8 @@ SETS = (
 def ruleset(rng: Random, doubts: bool = True) -> Ruleset:
     """One to three containers. Without `doubts` every packet has one verdict."""
     priorities = rng.sample([*range(-290, -205), *range(-195, -105), *range(-95, 95), *range(105, 400)], 12)
+    if doubts and rng.random() < 0.2:
+        priorities[-rng.randint(1, 3)] = -100  # that of nat
     count = rng.randint(1, 3)
     templates = doubts and rng.random() < 0.3
     made = (_Container(rng, f"t{number}", priorities, doubts, templates) for number in range(count))
