@@ -73,7 +73,7 @@ def made(
 ) -> Generation:
     """The generation of an apply that happens now. **Shape** `contents` are the policy's files, by path; `artifact` is complete."""
     from portgate.core.compile import compile as compiled  # noqa: PLC0415 - `status` can do without
-    from portgate.core.fallback import fallback  # noqa: PLC0415 - the same
+    from portgate.core.fallback import fallback  # noqa: PLC0415 - `status` can do without
 
     files = tuple((path, content.decode(errors="surrogateescape")) for path, content in contents.items())
     closed = backend.emit(compiled(fallback(policy), date.min)).text if persist else ""

@@ -69,7 +69,7 @@ class State:
     def names(self) -> list[str]:
         """The files in this directory."""
         with _explained(self.path):
-            return os.listdir(self._directory)  # noqa: PTH208 - by its descriptor
+            return os.listdir(self._directory)  # noqa: PTH208 - a descriptor, which pathlib does not take
 
     @contextmanager
     def folder(self, name: str) -> Iterator[State]:

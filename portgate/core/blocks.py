@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from portgate.core.chains import ChainEvaluation, Kind, leaf_of, plain_verdicts
+from portgate.core.chains import ChainEvaluation, Kind, callees_first, leaf_of, plain_verdicts
 from portgate.core.decision import Diagram, Space
 from portgate.core.packets import UNTRACKED_STATE
 from portgate.core.ruleset import Chain, Goto, Jump, Rule
@@ -105,7 +105,7 @@ class Blocks:
 
     def _measure(self, name: str) -> None:
         """The rules of a chain, with those of the chains that it calls, and how deep its calls go; 0 where it calls itself."""
-        for callee in () if name in self._lengths else self._evaluation.callees_first(name):
+        for callee in () if name in self._lengths else callees_first(self._container, name):
             chain = self._container.chain(callee)
             rules = chain.rules if chain else ()
             self._lengths[callee] = sum(map(self._length_of, rules))

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
-from portgate.core.addresses import Host
 from portgate.core.dataclasses import replace
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.matches import (
@@ -30,7 +29,7 @@ from portgate.core.matches import (
     then,
     under,
 )
-from portgate.core.net import Family, Intervals, interface_interval
+from portgate.core.net import Intervals, interface_interval
 from portgate.core.packets import DOUBTS, MARK_BITS, NAT_DONE, UNTRACKED_STATE
 from portgate.core.ruleset import (
     Accept,
@@ -104,6 +103,28 @@ def plain_verdicts(rule: Rule) -> Iterator[PlainVerdict]:
         yield from dict.fromkeys(verdict for _, verdict in rule.verdict.entries)
     else:
         yield rule.verdict
+
+
+def callees_first(container: Container, name: str) -> Iterator[str]:
+    """The chains that one leads to, then itself: an order in which no evaluation goes deep, for there may be thousands."""
+    seen = {name}
+    walk = [iter(_led_to(container, name))]
+    path = [name]
+    while walk:
+        callee = next(walk[-1], None)
+        if callee is None:
+            walk.pop()
+            yield path.pop()
+        elif callee not in seen:
+            seen.add(callee)
+            path.append(callee)
+            walk.append(iter(_led_to(container, callee)))
+
+
+def _led_to(container: Container, name: str) -> Iterator[str]:
+    chain = container.chain(name)
+    for rule in chain.rules if chain else ():
+        yield from (one.chain for one in plain_verdicts(rule) if isinstance(one, Jump | Goto))
 
 
 class Merging:
@@ -215,30 +236,17 @@ KINDS: Mapping[type[PlainVerdict], Kind] = {Accept: Kind.ACCEPT, Drop: Kind.DROP
 class ChainEvaluation:
     """Evaluates the chains of one container where some fields are known."""
 
-    def __init__(
-        self,
-        doubts: Doubts,
-        host: Host,
-        family: Family,
-        container: Container,
-        *,
-        known: State,
-        early: bool,
-        number: int | None,
-        sends_untracked: bool = False,
-    ) -> None:
+    def __init__(self, matches: Matches, number: int | None) -> None:
         """`number` is the container's index in its ruleset when answers shall name the deciding rule, else None."""
-        self.matches = Matches(
-            doubts, host, family, container, known=known, early=early, sends_untracked=sends_untracked
-        )
-        self.doubts = doubts
-        self.space = doubts.space
-        self.host = host
-        self.family = family
-        self.container = container
+        self.matches = matches
+        self.doubts = matches.doubts
+        self.space = matches.space
+        self.host = matches.host
+        self.family = matches.family
+        self.container = matches.container
         self.number = number
         self.go_on = self.space.leaf(Leaf(Kind.CONTINUE))
-        self.bounded = Merging(doubts).bounded
+        self.bounded = Merging(matches.doubts).bounded
         self._chains: dict[str, Diagram] = {}
         self._open: set[str] = set()
 
@@ -247,29 +255,9 @@ class ChainEvaluation:
 
     def chain(self, name: str) -> Diagram:
         """What the chain answers; *continue* where it falls off its end."""
-        for callee in () if name in self._chains else self.callees_first(name):
+        for callee in () if name in self._chains else callees_first(self.container, name):
             self._one_chain(callee)
         return self._one_chain(name)
-
-    def callees_first(self, name: str) -> Iterator[str]:
-        """The chains that it leads to, then itself: an order in which no evaluation goes deep, for there may be thousands."""
-        seen = {name}
-        walk = [iter(self._led_to(name))]
-        path = [name]
-        while walk:
-            callee = next(walk[-1], None)
-            if callee is None:
-                walk.pop()
-                yield path.pop()
-            elif callee not in seen:
-                seen.add(callee)
-                path.append(callee)
-                walk.append(iter(self._led_to(callee)))
-
-    def _led_to(self, name: str) -> Iterator[str]:
-        chain = self.container.chain(name)
-        for rule in chain.rules if chain else ():
-            yield from (one.chain for one in plain_verdicts(rule) if isinstance(one, Jump | Goto))
 
     def _one_chain(self, name: str) -> Diagram:
         found = self._chains.get(name)
@@ -282,7 +270,7 @@ class ChainEvaluation:
 
     def rows(self, chain: Chain) -> list[Diagram]:
         """What each rule of a chain answers."""
-        for callee in self.callees_first(chain.name):
+        for callee in callees_first(self.container, chain.name):
             if callee != chain.name:
                 self._one_chain(callee)
         return self._rows(chain)
@@ -369,9 +357,10 @@ class ChainEvaluation:
         space, matches = self.space, self.matches
         match effect:
             case SetMark() if _needs_connection(effect):
-                connected = self._changed(following, tuple(self._marked(effect, place)))
-                template = self._changed(following, tuple(self._marked(_from_template(effect), place)))
-                marked = space.choose(matches.has_template(), template, connected)
+                marked, template = self._changed(following, tuple(self._marked(effect, place))), matches.has_template()
+                if template is not space.false:
+                    unknown = self._changed(following, tuple(self._marked(_from_template(effect), place)))
+                    marked = space.choose(template, unknown, marked)
                 return space.choose(matches.has_connection(), marked, following)
             case SetMark():
                 return self._changed(following, tuple(self._marked(effect, place)))

@@ -83,7 +83,7 @@ FILTER_PRIORITY = -5  # before the usual filter chains (0), after all that prepa
 NAT_PRIORITY = -105  # before other tools' destination NAT (-100): the first translation of a connection counts
 
 
-def compile(policy: Policy, today: date) -> Ruleset:  # noqa: A001 -- the verb that the command line and the docs use
+def compile(policy: Policy, today: date) -> Ruleset:  # noqa: A001 - the verb that the command line and the docs use
     """The rules that make `policy` true, in one container of both families. Expired grants are left out."""
     unmoved, forwards = _split_forwards(policy.forwards, today)
     inbound = _direction("", policy.inbound, unmoved, today)

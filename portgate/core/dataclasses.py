@@ -136,7 +136,7 @@ def _init(cls: type, names: tuple[str, ...], defaults: Mapping[str, object]) -> 
     lines = [f"    set_{name}(self, {value})\n" for name, value in values.items()] or ["    pass\n"]
     scope: dict[str, Any] = {f"_{name}": value for name, value in defaults.items()}
     scope |= {f"set_{name}": vars(cls)[name].__set__ for name in names}
-    exec(f"def __init__({', '.join(['self', *arguments])}):\n{''.join(lines)}", scope)  # noqa: S102 - our own names
+    exec(f"def __init__({', '.join(['self', *arguments])}):\n{''.join(lines)}", scope)  # noqa: S102 - of the names of our own fields
     made: Callable[..., None] = scope["__init__"]
     return made
 

@@ -287,6 +287,7 @@ class Matches:
         self.space = doubts.space
         self.host = host
         self.family = family
+        self.container = container
         self.name = f"{container.store} {container.name}"
         self.known = {key: values for key, values in known if isinstance(key, Field)}
         asked = self.known.get(Field.CT_STATE)

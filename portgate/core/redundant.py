@@ -22,7 +22,7 @@ from portgate.core.addresses import ANY_HOST
 from portgate.core.chains import KINDS, ChainEvaluation, Kind, Leaf, leaf_of, plain_verdicts
 from portgate.core.dataclasses import dataclass
 from portgate.core.decision import LEAF, Diagram, Space, side_by_side
-from portgate.core.matches import Doubts, State, exactly, guarded, merged, under
+from portgate.core.matches import Doubts, Matches, State, exactly, guarded, merged, under
 from portgate.core.net import Family, Interval, Intervals
 from portgate.core.ruleset import (
     ALWAYS,
@@ -460,10 +460,8 @@ class _Family:
         known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
         self._doubts = Doubts(Space())
         self._space = self._doubts.space
-        self._ways, self._ends = (
-            kind(self._doubts, ANY_HOST, family, container, known=known, early=False, number=None)
-            for kind in (_Ways, _Ends)
-        )
+        matches = Matches(self._doubts, ANY_HOST, family, container, known=known, early=False)
+        self._ways, self._ends = _Ways(matches, None), _Ends(matches, None)
 
     def line(self, chain: Chain) -> _Line:
         default = self._space.leaf(_default(chain))
@@ -484,7 +482,7 @@ class _Family:
         state: State = ()
         for index, row in enumerate(rows):
             going = [leaf for leaf in space.leaves(row) if leaf is not go_on and leaf_of(leaf).kind is Kind.CONTINUE]
-            plain = space.rebuild(row, lambda leaf: go_on if leaf in going else leaf) if going else row  # noqa: B023
+            plain = space.rebuild(row, lambda leaf: go_on if leaf in going else leaf) if going else row  # noqa: B023 - used at once
             found.append(under(space, plain, state) if state else plain)
             changed = {key for leaf in going for key, _ in leaf_of(leaf).state if isinstance(key, int)}
             state = merged(state, ((key, self._doubt(f"{chain.name} {index} {key}")) for key in changed))

@@ -29,9 +29,9 @@ from portgate.core.chains import (
     Kind,
     Leaf,
     Merging,
+    callees_first,
     keeping_place,
     leaf_of,
-    plain_verdicts,
 )
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.focus import tests
@@ -40,6 +40,7 @@ from portgate.core.matches import (
     ORIGINALS,
     UNCHANGED,
     Doubts,
+    Matches,
     State,
     exactly,
     merged,
@@ -59,9 +60,7 @@ from portgate.core.ruleset import (
     CtState,
     Effect,
     Field,
-    Goto,
     Hook,
-    Jump,
     Match,
     NoTrack,
     Place,
@@ -226,15 +225,8 @@ def sends_untracked(ruleset: Ruleset, family: Family) -> bool:
 
 def _effects_from(container: Container, name: str) -> set[Effect]:
     """All that the rules of a chain do, and those of the chains that it leads to."""
-    pending, seen, effects = [name], {name}, set[Effect]()
-    while pending:
-        chain = container.chain(pending.pop())
-        for rule in chain.rules if chain else ():
-            effects.update(rule.effects)
-            called = {verdict.chain for verdict in plain_verdicts(rule) if isinstance(verdict, Jump | Goto)}
-            pending += called - seen
-            seen |= called
-    return effects
+    chains = map(container.chain, callees_first(container, name))
+    return {effect for chain in chains if chain for rule in chain.rules for effect in rule.effects}
 
 
 def tracked(state: State) -> State:
@@ -374,16 +366,16 @@ class _Way:
         known = tuple(item for item in state if isinstance(item[0], Field))
         key = (number, early, known)
         if key not in self._evaluations:
-            evaluation = ChainEvaluation(
+            matches = Matches(
                 self.analysis.doubts,
                 self.analysis.host,
                 self.analysis.family,
                 container,
                 known=known,
                 early=early,
-                number=number if self.places else None,
                 sends_untracked=self.sends_untracked,
             )
+            evaluation = ChainEvaluation(matches, number if self.places else None)
             self._evaluations[key] = evaluation, Blocks(evaluation)
         return self._evaluations[key]
 

@@ -9,7 +9,7 @@ from portgate.core.chains import KINDS, ChainEvaluation, Kind, leaf_of
 from portgate.core.dataclasses import dataclass
 from portgate.core.decision import LEAF, Diagram, Space
 from portgate.core.decision import levels as levels_of
-from portgate.core.matches import DESTINATION, ORIGINALS, Doubts, State, exactly, merged, told_by, under
+from portgate.core.matches import DESTINATION, ORIGINALS, Doubts, Matches, State, exactly, merged, told_by, under
 from portgate.core.net import Family, Intervals, complement, interface_interval, normalize, subtract
 from portgate.core.packets import (
     CT_STATE,
@@ -252,16 +252,16 @@ class _Walk:
         """Whether the packet passes."""
         if nat_is_over(base, self._state):
             return True
-        evaluation = ChainEvaluation(
+        matches = Matches(
             self._doubts,
             self.host,
             self.packet.family,
             container,
             known=self._state,
             early=before_tracking(base),
-            number=self._numbers[id(container)],
             sends_untracked=self._sends_untracked,
         )
+        evaluation = ChainEvaluation(matches, self._numbers[id(container)])
         if under(self._doubts.space, evaluation.matches.match(visitors(base)), changeable(self._state)).value is False:
             return True
         ends = self._chain(evaluation, base.hook, chain)

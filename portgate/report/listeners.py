@@ -35,12 +35,12 @@ def _holders(processes: tuple[Process, ...]) -> tuple[str, str, str, str, str]:
 
 def fields(one: Listener) -> dict[str, object]:
     """**Shape** of JSON: `address` null is the wildcard; `families` are those in which packets can reach it."""
-    has_address = one.family is not None and one.address is not None
+    address = None if one.family is None or one.address is None else format_address(one.family, one.address)
     return {
         "kind": one.kind,
         "protocol": protocol(one),
         "families": [int(family) for family in one.families],
-        "address": format_address(one.family, one.address) if has_address else None,  # type: ignore[arg-type]  # see above
+        "address": address,
         "port": one.port,
         "device": one.device,
         "connections": one.connections,

@@ -106,7 +106,7 @@ def folded(line: str, room: int) -> list[str]:
     """The line, continued below with a deeper indent where it is longer than a terminal has room for."""
     if width(line) <= room:
         return [line]
-    from textwrap import TextWrapper  # noqa: PLC0415 - as above
+    from textwrap import TextWrapper  # noqa: PLC0415 - few commands need it, and all of them start quicker
 
     indent = " " * (len(line) - len(line.lstrip()))
     wrapper = TextWrapper(room, indent, indent + "    ", break_long_words=False, break_on_hyphens=False)
