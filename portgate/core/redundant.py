@@ -24,6 +24,7 @@ from portgate.core.dataclasses import dataclass
 from portgate.core.decision import LEAF, Diagram, Space, side_by_side
 from portgate.core.matches import Doubts, Matches, State, exactly, guarded, merged, under
 from portgate.core.net import Family, Interval, Intervals
+from portgate.core.packets import UNTRACKED_STATE
 from portgate.core.ruleset import (
     ALWAYS,
     Accept,
@@ -39,6 +40,7 @@ from portgate.core.ruleset import (
     Jump,
     Match,
     Not,
+    NoTrack,
     Opaque,
     Place,
     Queue,
@@ -46,6 +48,7 @@ from portgate.core.ruleset import (
     Reject,
     Rule,
     Snat,
+    Template,
     Unknown,
     Verdict,
 )
@@ -460,7 +463,10 @@ class _Family:
         known = ((Field.FAMILY, exactly(family)), (Field.DNATED, ((0, 1),)))
         self._doubts = Doubts(Space())
         self._space = self._doubts.space
-        matches = Matches(self._doubts, ANY_HOST, family, container, known=known, early=False)
+        # Where rules change the state of a packet it is read where they change it: before it is tracked. What it is at first is open.
+        effects = (effect for chain in container.chains for rule in chain.rules for effect in rule.effects)
+        early = any(isinstance(effect, NoTrack | Template) for effect in effects)
+        matches = Matches(self._doubts, ANY_HOST, family, container, known=known, early=early)
         self._ways, self._ends = _Ways(matches, None), _Ends(matches, None)
 
     def line(self, chain: Chain) -> _Line:
@@ -476,16 +482,23 @@ class _Family:
         return self._space.rebuild(row, lambda leaf: default if leaf_of(leaf).kind is Kind.RETURN else leaf)
 
     def _unchanging(self, chain: Chain, rows: Sequence[Diagram]) -> list[Diagram]:
-        """Rows that change no marks. Behind one that did, the bits that it may have changed are doubts instead."""
+        """Rows that change nothing. Behind one that did, the bits that it may have changed are doubts instead, and so is the state."""
         space, go_on = self._space, self._ways.go_on
         found: list[Diagram] = []
         state: State = ()
+        tracking: list[tuple[Diagram, int]] = []
         for index, row in enumerate(rows):
             going = [leaf for leaf in space.leaves(row) if leaf is not go_on and leaf_of(leaf).kind is Kind.CONTINUE]
             plain = space.rebuild(row, lambda leaf: go_on if leaf in going else leaf) if going else row  # noqa: B023 - used at once
+            for changed_here, value in tracking:
+                plain = space.choose(changed_here, space.restrict(plain, {UNTRACKED_STATE: value}), plain)
             found.append(under(space, plain, state) if state else plain)
-            changed = {key for leaf in going for key, _ in leaf_of(leaf).state if isinstance(key, int)}
-            state = merged(state, ((key, self._doubt(f"{chain.name} {index} {key}")) for key in changed))
+            changes = {(key, values) for leaf in going for key, values in leaf_of(leaf).state if isinstance(key, int)}
+            for value in sorted(values[0][0] for key, values in changes if key == UNTRACKED_STATE):
+                key = f"{chain.name} {index} state {value}"
+                tracking.append((self._doubts.condition(key, "whether a rule has changed what is tracked"), value))
+            bits = {key for key, _ in changes if key != UNTRACKED_STATE}
+            state = merged(state, ((key, self._doubt(f"{chain.name} {index} {key}")) for key in bits))
         return found
 
     def _doubt(self, key: str) -> Intervals:

@@ -20,12 +20,14 @@ from portgate.core.ruleset import (
     Chain,
     Container,
     Counter,
+    CtState,
     Dnat,
     Drop,
     Field,
     Hook,
     Log,
     Match,
+    NoTrack,
     Opaque,
     Reject,
     Rule,
@@ -33,6 +35,7 @@ from portgate.core.ruleset import (
     SetMark,
     SideNote,
     Snat,
+    Template,
     Test,
     VerdictMap,
 )
@@ -53,6 +56,7 @@ from tests.engine.rules import (
     rule,
     rules,
     source,
+    state,
     table,
     udp,
 )
@@ -179,6 +183,18 @@ def test_marks_that_change_on_the_way_are_not_mixed_up() -> None:
     setting = rule(port(22), CONTINUE, SetMark(Field.MARK, 3, 1))
     assert redundant(rule(marked(1), DROP), setting, rule(marked(1), ACCEPT)) == {}
     assert redundant(rule(marked(1), ACCEPT), rule(iif("eth0"), CONTINUE), rule(marked(1), ACCEPT)) == {2: ()}
+
+
+@pytest.mark.parametrize(
+    ("effect", "now"), [(NoTrack(), CtState.UNTRACKED), (Template("ct zone set 1", untracked=True), CtState.NEW)]
+)
+def test_a_state_that_changes_on_the_way_is_another_one_behind(effect: NoTrack | Template, now: CtState) -> None:
+    changing, last = rule(port(53), CONTINUE, effect), rule(All((state(now), port(53))), DROP)
+    assert redundant(rule(state(now), ACCEPT), changing, last, default=ACCEPT) == {}
+    assert redundant(rule(state(now), ACCEPT), last, changing, default=ACCEPT) == {1: ()}
+    called = chain("called", changing)
+    one = rules(table(base(rule(state(now), ACCEPT), jump("called"), last, default=ACCEPT), called))
+    assert told(one) == ()
 
 
 def test_a_return_ends_as_the_chain_does() -> None:
