@@ -30,7 +30,6 @@ from bench_commands import CLONE_NEWNET, Entry, entries, iptables, nft_chain, nf
 from portgate.core.net import UDP, Family
 from portgate.sandbox.frames import Probe, packet
 
-ROOT = Path(__file__).parent.parent
 HERE, MAC = "192.0.2.1", "02:00:00:00:00:01"
 PATIENCE = 10  # seconds
 QUICK, SLOW = 20_000, 2_000  # flows of a round; a chain is walked rule by rule
@@ -49,7 +48,7 @@ class Firewall(NamedTuple):
 FIREWALLS = (
     Firewall("no firewall", ("true",), lambda _: ""),
     Firewall("connection tracking only", ("nft", "-f", "{}"), lambda _: TRACKED),
-    Firewall("portgate", (sys.executable, "-m", "portgate", "apply", "{}", "--yes"), portgate_policy),
+    Firewall("portgate", (str(Path(sys.executable).with_name("portgate")), "apply", "{}", "--yes"), portgate_policy),
     Firewall("nft, one set", ("nft", "-f", "{}"), nft_set),
     Firewall("nft, a chain of rules", ("nft", "-f", "{}"), nft_chain, SLOW),
     Firewall("iptables-nft, a chain", ("iptables-nft-restore", "{}"), iptables, SLOW),
@@ -64,7 +63,6 @@ def main() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise SystemExit(f"no network namespace: {os.strerror(ctypes.get_errno())}")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    os.environ["PYTHONPATH"] = str(ROOT)
     _links()
     added = _costs(options.sizes, options.rounds)
     small, large = min(added), max(added)

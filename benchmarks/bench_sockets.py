@@ -24,7 +24,6 @@ from pathlib import Path
 
 import goals
 
-ROOT = Path(__file__).parent.parent
 FIRST_PORT = 10_000
 PER_PROCESS = 2_000
 CLONE_NEWNET = 0x40000000
@@ -98,7 +97,7 @@ def _connect(listeners: list[socket.socket], count: int) -> list[socket.socket]:
 def _compare(options: argparse.Namespace) -> None:
     contestants: dict[str, Callable[[], object]] = {
         "ss -tulpnH": lambda: _run("ss", "-tulpnH"),
-        "portgate sockets": lambda: _run(sys.executable, "-m", "portgate", "sockets"),
+        "portgate sockets": lambda: _run(str(Path(sys.executable).with_name("portgate")), "sockets"),
         "as a library": lambda: _run(sys.executable, "-c", CAPTURED),
     }
     for run in contestants.values():
@@ -128,7 +127,7 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     folder = tempfile.mkdtemp(prefix="portgate-bench-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": folder}
+    return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
 if __name__ == "__main__":
