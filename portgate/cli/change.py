@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, complain_of_host, paint, room, say, say_json
+from portgate.cli.output import complain, complain_of_some, paint, room, say, say_json
 from portgate.cli.progress import Progress
 from portgate.core.diagnostics import OBJECTIONS
 
@@ -61,7 +61,7 @@ def _planned(policy: str, host_file: str | None, backend: str) -> tuple[Planned,
             chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
         planned = engine.plan(seen, file, chosen, today)
         drift = applied.drift(seen, chosen) if host_file is None else None
-    complain_of_host((*seen.notes, *engine.blind_spots(seen)))
+    complain_of_some((*seen.notes, *engine.blind_spots(seen)))
     return planned, drift
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, complain_of_host, say, say_json, say_table, write
+from portgate.cli.output import complain, complain_of_some, say, say_json, say_table, write
 from portgate.report.text import duration, escape
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def sockets(host_file: str | None, packages: bool, output_format: str) -> int:
     from portgate.report import listeners
 
     found = engine.sockets(host_file, with_packages=packages)
-    complain_of_host(found.notes)
+    complain_of_some(found.notes)
     if output_format == "json":
         say_json({"listeners": [listeners.fields(one) for one in found.listeners]})
     elif found.listeners:
@@ -65,7 +65,7 @@ def capture(parts: tuple[str, ...], output: str, packages: bool) -> int:
 
     pairs = [_pair(one) for one in parts]
     found = engine.captured_from(pairs) if pairs else host.capture(with_packages=packages)
-    complain_of_host(found.notes)
+    complain_of_some(found.notes)
     write(output, to_json(found), private=True)
     return 3 if errors(found.notes) else 0
 

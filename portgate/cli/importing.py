@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portgate.cli.options import format_option, host_option
-from portgate.cli.output import complain_of_host, paint, say_beside, say_json, write
+from portgate.cli.output import complain_of_some, paint, say_beside, say_json, write
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def import_policy(name: str, output: str, host_file: str | None, output_format: 
     with Progress("importing"):
         seen = engine.see(host_file)
         found = engine.import_policy(seen, name, date.today())
-    complain_of_host(seen.notes)
+    complain_of_some(seen.notes)
     if output_format == "json":
         left = [shapes.difference(one) for one in found.left]
         say_json({"policy": found.text, "proven": not found.left, "differences": left})

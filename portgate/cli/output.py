@@ -84,13 +84,13 @@ def complain(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | Non
         print(shown, file=sys.stderr)
 
 
-def complain_of_host(notes: Iterable[Diagnostic]) -> None:
-    """What could not be read of a host. Of many alike a few are shown: a saved file can hold thousands."""
+def complain_of_some(found: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
+    """A few of those that are alike: there can be thousands of what could not be read of a host, or of notes on a policy."""
     kinds: dict[str, list[Diagnostic]] = {}
-    for one in notes:
+    for one in found:
         kinds.setdefault(one.code, []).append(one)
     for code, alike in kinds.items():
-        complain(alike[:_MOST_ALIKE])
+        complain(alike[:_MOST_ALIKE], sources)
         if len(alike) > _MOST_ALIKE:
             print(f"... and {code} {len(alike) - _MOST_ALIKE} times more", file=sys.stderr)
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from portgate.cli.options import format_option, host_option, report_option
-from portgate.cli.output import SCHEMA, complain, complain_of_host, paint, room, say, say_json, say_suites
+from portgate.cli.output import SCHEMA, complain, complain_of_some, paint, room, say, say_json, say_suites
 from portgate.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def audit(policy: str | None, host_file: str | None, output_format: str) -> int:
         file = engine.load(policy, date.today()) if policy is not None else None
         seen = engine.see(host_file)
         found = engine.audit(seen, file, date.today())
-    complain_of_host((*seen.notes, *engine.blind_spots(seen)))
+    complain_of_some((*seen.notes, *engine.blind_spots(seen)))
     if file is not None:
         complain((*file.warnings, *engine.shortfalls(seen, file)), file.sources)
     if output_format == "json":
@@ -81,7 +81,7 @@ def verify(policy: str, host_file: str | None, output_format: str) -> int:
         file = engine.load(policy, date.today())
         seen = engine.see(host_file)
         found = engine.verify(seen, file, date.today())
-    complain_of_host(seen.notes)
+    complain_of_some(seen.notes)
     complain(file.warnings, file.sources)
     if output_format == "json":
         say_json({"proven": not found, "differences": [shapes.difference(one) for one in found]})
@@ -149,7 +149,7 @@ def _trace_one(packet: Packet, host_file: str | None, output_format: str) -> int
     with Progress("tracing"):
         seen = engine.see(host_file)
         traced = engine.trace(seen, packet)
-    complain_of_host(seen.notes)
+    complain_of_some(seen.notes)
     if output_format == "json":
         say_json(shapes.trace(seen.rules, traced))
     else:
@@ -167,7 +167,7 @@ def _trace_many(file: IO[bytes], host_file: str | None, output_format: str) -> i
     with Progress("tracing"):
         seen = engine.see(host_file)
         decisions = engine.decide(seen, packets)
-    complain_of_host(seen.notes)
+    complain_of_some(seen.notes)
     grants = Grants(seen.rules)
     for decision in decisions:
         if output_format == "json":

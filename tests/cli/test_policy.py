@@ -51,6 +51,15 @@ def test_every_mistake_of_every_file_is_told_with_its_place(portgate: Portgate, 
     assert str(policy(WRONG)) not in done.out
 
 
+def test_of_notes_that_are_alike_a_few_are_shown_and_of_mistakes_all(portgate: Portgate, policy: Policy) -> None:
+    ports = "".join(f"    - {port}/tcp\n" for port in range(40000, 40010))
+    done = portgate("check", policy(f"portgate: 1\ninbound:\n  allow:\n{ports}"))
+    assert (done.code, done.err.count("note[PG233]")) == (0, 5)
+    assert "... and PG233 5 times more" in done.err
+    wrong = ports.replace("/tcp", "/tpc")
+    assert portgate("check", policy(f"portgate: 1\ninbound:\n  allow:\n{wrong}")).err.count("error[PG201]") == 10
+
+
 def test_a_file_that_never_ends_is_refused(portgate: Portgate) -> None:
     done = portgate("check", "/dev/zero")
     assert done.code == 2
