@@ -158,7 +158,10 @@ class _Fields:
     """What makes a class a dataclass to the standard library, which is asked for it when that is wanted."""
 
     def __get__(self, instance: object, owner: type) -> Mapping[str, dataclasses.Field[Any]]:
-        bare = dataclasses.make_dataclass(owner.__name__, _names(owner), init=False, repr=False, eq=False)
+        told = {"__doc__": owner.__name__}  # else it is made of a signature, which takes longer than all the rest
+        bare = dataclasses.make_dataclass(
+            owner.__name__, _names(owner), namespace=told, init=False, repr=False, eq=False
+        )
         fields = dataclasses.fields(bare)
         found = {one.name: one for one in fields}
         type.__setattr__(owner, "__dataclass_fields__", found)

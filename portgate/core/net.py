@@ -246,6 +246,8 @@ _BLOCK = 1024
 _NUMBER = partial(int.from_bytes, byteorder="big")
 _HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
 _HOST_BITS6 = {str(length): (1 << 128 - length) - 1 for length in range(129)}
+_LENGTHS = {hosts: f"/{length}" if hosts else "" for length, hosts in _HOST_BITS.items()}
+_LENGTHS6 = {hosts: f"/{length}" if hosts else "" for length, hosts in _HOST_BITS6.items()}
 
 
 def format_address(family: Family, value: int) -> str:
@@ -278,10 +280,13 @@ def format_interval(family: Family, interval: Interval) -> str:
 
 
 def interval_texts(family: Family, some: Iterable[Interval]) -> list[str]:
-    """The same of many, of which most are single addresses."""
-    kind, width = (AF_INET, 4) if family is Family.IPV4 else (AF_INET6, 16)
+    """The same of many, of which most are addresses and prefixes."""
+    kind, lengths = (AF_INET, _LENGTHS) if family is Family.IPV4 else (AF_INET6, _LENGTHS6)
+    width = family.bits // 8
     return [
-        inet_ntop(kind, first.to_bytes(width, "big")) if first == last else format_interval(family, (first, last))
+        inet_ntop(kind, first.to_bytes(width, "big")) + lengths[hosts]
+        if (hosts := last - first) in lengths and not first & hosts
+        else format_interval(family, (first, last))
         for first, last in some
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
+from operator import attrgetter
 
 from portgate.core.addresses import Host
 from portgate.core.diagnostics import Diagnostic
@@ -20,9 +22,12 @@ def shortfalls(policy: Policy, host: Host, facts: Facts) -> Iterator[Diagnostic]
 
 def concerns(policy: Policy) -> bool:
     """Whether the policy speaks of anything that a host could lack, so that it is worth asking."""
-    return any(forward.address is not None for forward in policy.forwards) or any(
-        peer.interfaces for peer, _ in _peers(policy)
-    )
+    grants = policy.grants()
+    peers = chain(policy.management, *map(_SOURCES, grants), *map(_DESTINATIONS, grants))
+    return any(map(_INTERFACES, peers)) or any(forward.address is not None for forward in policy.forwards)
+
+
+_SOURCES, _DESTINATIONS, _INTERFACES = attrgetter("sources"), attrgetter("destinations"), attrgetter("interfaces")
 
 
 def _peers(policy: Policy) -> Iterator[tuple[Peer, Grant | None]]:

@@ -62,7 +62,7 @@ class Names:
 
     def traffics(self, words: Collection[str]) -> list[tuple[Traffic, ...]]:
         """The same of many words. Errors: MistakeError."""
-        unknown = set(words) - self._traffic.keys()
+        unknown = [text for text in dict.fromkeys(words) if text not in self._traffic]
         self._traffic.update(values.ports(unknown))
         return [self._traffic.get(text) or self.traffic(text) for text in words]
 

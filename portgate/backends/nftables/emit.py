@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from operator import add
 
 from portgate.backends.nftables import HEADER, TABLE
 from portgate.core.capture import Artifact
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
     ICMP,
@@ -140,17 +141,23 @@ def set_block(one: NamedSet, types: dict[str, int], timeouts: dict[str, int]) ->
     return f"\tset {one.name} {{\n" + "".join(f"\t{line}\n" for line in lines) + "\t}\n"
 
 
-def elements(fields: tuple[Field, ...], some: Sequence[Element]) -> Iterator[str]:
+def elements(fields: tuple[Field, ...], some: Sequence[Element]) -> Iterable[str]:
     """Each element's text; written column by column, because sets are long."""
-    sides = zip(*[box for box, _, _ in some], strict=True)
+    boxes, comments, lifetimes = zip(*some, strict=True)
+    sides = zip(*boxes, strict=True)
     columns = [_column(field, side) for field, side in zip(fields, sides, strict=False)]
     keys = columns[0] if len(columns) == 1 else map(" . ".join, zip(*columns, strict=True))
-    if not any(comment or expires is not None for _, comment, expires in some):
-        yield from keys
-        return
-    for key, (_, comment, expires) in zip(keys, some, strict=True):
-        lifetime = "" if expires is None else f" timeout {expires}s"
-        yield f"{key}{lifetime} comment {quote(comment)}" if comment else key + lifetime
+    if lifetimes.count(None) < len(lifetimes):
+        timeouts = ["" if seconds is None else f" timeout {seconds}s" for seconds in lifetimes]
+        keys = map(add, keys, timeouts)
+    return map(add, keys, _comments(comments)) if any(comments) else keys
+
+
+def _comments(texts: Sequence[str]) -> list[str]:
+    """What each says behind an element."""
+    if all(texts) and _is_plain("".join(texts)) and max(map(len, texts)) <= COMMENT_MAX:
+        return [f' comment "{text}"' for text in texts]
+    return [f" comment {quote(text)}" if text else "" for text in texts]
 
 
 def _column(field: Field, side: Sequence[Interval]) -> Iterable[str]:
@@ -188,10 +195,14 @@ def rule_text(rule: Rule) -> str:
 
 def quote(text: str) -> str:
     """A string that nft reads as one, and can list and load again: printable, without quotes, at most COMMENT_MAX bytes."""
-    if text.isascii() and text.isprintable() and len(text) <= COMMENT_MAX and not ('"' in text or "\\" in text):
+    if _is_plain(text) and len(text) <= COMMENT_MAX:
         return f'"{text}"'
     plain = "".join(one if one.isprintable() and one not in '"\\' else "_" for one in text)
     return '"' + plain.encode(errors="replace")[:COMMENT_MAX].decode(errors="ignore") + '"'
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not ('"' in text or "\\" in text)
 
 
 def _effect(effect: Effect) -> str:
@@ -380,7 +391,8 @@ _OF_CONNECTION = {Field.DNATED, Field.ORIGINAL_DST4, Field.ORIGINAL_DST6, Field.
 _OF_PROTOCOL = {Field.SPORT: "sport", Field.DPORT: "dport", Field.ICMP_TYPE: "type"}
 
 
-class _Words(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Words:
     """How nft says a field: its type in a set, its expression in a rule, the text of a value."""
 
     type: str
