@@ -49,7 +49,8 @@ class Artifact:
     dialect: str | None = None
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loaded:
     """What was loaded last into this host, and the session's count of changes then.
 
     `text` gives the complete text that was loaded, which has so many characters, None when it is not kept any more.

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import product
-from typing import NamedTuple
 
 from portgate.core.addresses import Host
 from portgate.core.capture import Artifact
@@ -19,7 +18,6 @@ from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.openings import kept, timeless
 from portgate.core.plan import Action, Words, planned, rule_changes
-from portgate.core.provenance import foreign_decider
 from portgate.core.ruleset import Chain, Container, Jump, Rule, Ruleset
 from portgate.core.semantics import Fate
 from portgate.core.verify import against_policy
@@ -83,7 +81,8 @@ def of_ours(live: Ruleset, confirmed: Ruleset, words: Words, repair: Artifact | 
     return (*changed, *moved, *_hooks(before, after)) or (Drifted("rules", How.CHANGED, "their order"),)
 
 
-class _Displaced(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Displaced:
     """A chain of ours in a table of others that is not what portgate left there: a rule before the jump to it, or one of its own."""
 
     chain: str
@@ -128,6 +127,8 @@ def _hook(chain: Chain) -> str:
 
 def of_theirs(live: Ruleset, confirmed: Ruleset, host: Host) -> tuple[Diagnostic, ...]:
     """Rules of others by which packets fare otherwise than the confirmed ones say, were these in force as they are; each rule once."""
+    from portgate.core.provenance import foreign_decider
+
     wanted = kept(confirmed, live)
     repaired = planned(live, wanted)
     found: dict[tuple[str, str], Diagnostic] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
-from portgate.core.dataclasses import many
+from portgate.core.dataclasses import dataclass, many
 from portgate.core.diagnostics import Span
 from portgate.core.net import ICMP, ICMPV6, PORT_PROTOCOLS
 from portgate.core.policy import Default, Expectation, Forward, Grant, Outcome, Peer, Rulebook, Traffic
@@ -38,7 +38,8 @@ _PROPERTIES: dict[str, Callable[[str], Any]] = {
 _PLAIN_KEYS = _MATCH_KEYS - {"proto"} | {"id"} | _PROPERTIES.keys()
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where a grant stands: how its derived id begins, and what makes sense there."""
 
     label: str

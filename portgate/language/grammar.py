@@ -7,9 +7,6 @@ Rules of this file
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
-
 from portgate.core.dataclasses import dataclass
 
 VERSION = "1"
@@ -76,7 +73,8 @@ class Either:
     shapes: tuple[Shape, ...]
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Key:
     name: str
     shape: Shape
     meaning: str
@@ -84,20 +82,19 @@ class Key(NamedTuple):
     example: str = "..."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
-    """A mapping with fixed keys."""
+    """A mapping with fixed keys. `names` are those of all, `required` of those that may not be left out."""
 
     title: str
     keys: tuple[Key, ...]
+    names: frozenset[str]
+    required: frozenset[str]
 
-    @cached_property
-    def names(self) -> frozenset[str]:
-        return frozenset(key.name for key in self.keys)
 
-    @cached_property
-    def required(self) -> frozenset[str]:
-        return frozenset(key.name for key in self.keys if key.required)
+def record(title: str, keys: tuple[Key, ...]) -> Record:
+    names = frozenset(key.name for key in keys)
+    return Record(title, keys, names, frozenset(key.name for key in keys if key.required))
 
 
 Shape = Text | Day | Word | Flag | Number | Many | Named | Either | Record
@@ -108,7 +105,7 @@ PORTS = Many(PORT, or_one=True)
 PROTOCOLS = Many(Either((Text(r"[a-z][a-z0-9-]*"), Number(0, 255))), or_one=True)
 ADDRESS = Text(r"[0-9A-Za-z:][0-9A-Za-z:./_-]*")
 
-EXCEPTION = Record(
+EXCEPTION = record(
     "exception",
     (
         Key("any", Many(ADDRESS, or_one=True), "from any of these names and addresses", required=True, example="any"),
@@ -118,10 +115,10 @@ EXCEPTION = Record(
 PEER = Either((ADDRESS, EXCEPTION))
 PEERS = Many(PEER, or_one=True)
 
-ADDRESS_FILE = Record("address-file", (Key("file", FREE, "path of a file with one address or prefix a line", True),))
+ADDRESS_FILE = record("address-file", (Key("file", FREE, "path of a file with one address or prefix a line", True),))
 ADDRESS_ITEM = Either((ADDRESS, ADDRESS_FILE))
 
-ZONE = Record(
+ZONE = record(
     "zone",
     (
         Key(
@@ -148,7 +145,7 @@ _ABOUT = (
 _FROM = Key("from", PEERS, "sources: a zone, an address set, an address, `any`, or a list of them")
 _LIMIT = Key("limit", Text(LIMIT_PATTERN), "new connections for each source address: `10/minute burst 20`")
 
-GRANT = Record(
+GRANT = record(
     "grant",
     (
         Key("port", PORTS, "destination: `443/tcp`, `8000-8100/udp`, a service, or a list", example="https"),
@@ -161,7 +158,7 @@ GRANT = Record(
 )
 GRANTS = Many(Either((PORT, GRANT)))
 
-FORWARD = Record(
+FORWARD = record(
     "forward",
     (
         Key("port", PORTS, "what arrives", required=True, example="80/tcp"),
@@ -178,7 +175,7 @@ FORWARD = Record(
     ),
 )
 
-EXPECTATION = Record(
+EXPECTATION = record(
     "expectation",
     (
         Key("port", PORTS, "packets to these ports", example="ssh, is: accepted"),
@@ -194,7 +191,7 @@ DEFAULT = Word(("drop", "reject", "accept"))
 
 
 def _rulebook(title: str, default: str) -> Record:
-    return Record(
+    return record(
         title,
         (
             Key("default", DEFAULT, f"what happens to everything else; {default} when absent", example=default),
@@ -206,10 +203,10 @@ def _rulebook(title: str, default: str) -> Record:
 
 INBOUND = _rulebook("inbound", "drop")
 OUTBOUND = _rulebook("outbound", "accept")
-MANAGEMENT = Record("management", (Key("from", PEERS, "who manages this host", required=True, example="office"),))
+MANAGEMENT = record("management", (Key("from", PEERS, "who manages this host", required=True, example="office"),))
 CONTAINERS = Word(("enforce", "ignore"))
 
-POLICY = Record(
+POLICY = record(
     "policy",
     (
         Key("portgate", Number(1, 1), "version of the language", required=True, example=VERSION),

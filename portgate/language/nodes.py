@@ -13,10 +13,11 @@ import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from yaml.events import ScalarEvent
 
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Span
 from portgate.language.mistakes import Mark, Placed
 
@@ -81,7 +82,8 @@ class Broken:
         self.end_mark = place.end_mark
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Point:
     """A mark of our own."""
 
     name: str
@@ -206,7 +208,8 @@ def _scalar(within: Span, number: int, match: re.Match[str], group: str) -> Scal
     return Scalar(None, None, (True, False), match[group], first, behind, style)
 
 
-class Folded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Folded:
     """**Shape** `text` has the lines of the original; `stretches` are what the markers in it stand for."""
 
     text: str

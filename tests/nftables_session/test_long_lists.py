@@ -185,7 +185,7 @@ def test_after_any_change_of_anybody_all_is_read(inside: Inside) -> None:
 @pytest.mark.parametrize("text", [None, "", "table inet portgate {\n}\n"])
 def test_what_is_not_known_is_read(inside: Inside, text: str | None) -> None:
     def body() -> None:
-        known = loaded(NftablesSession(), blocking(1))._replace(text=lambda: text)
+        known = replace(loaded(NftablesSession(), blocking(1)), text=lambda: text)
         assert same(listed(NftablesSession(known)), blocking(1))
 
     inside(body)

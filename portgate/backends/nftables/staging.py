@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from portgate.backends.nftables import TABLE
 from portgate.backends.nftables.batch import Change
+from portgate.core.dataclasses import dataclass
 
 LONG = 1 << 16  # characters of a list
 _MOST = 100_000  # addresses in a transaction
@@ -22,7 +22,8 @@ _OPEN, _SET, _ELEMENTS, _END = f"table {TABLE} {{\n", "\tset ", "\n\t\telements 
 _HEADER = re.compile(r"(?:#.*\n)*")
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Stage:
     """`declared` is loaded first, then the `lists`, then `rest`.
 
     **Shape** `sets` are the names of what is declared, none of which may be there yet; `anew`: there may be no table of ours.

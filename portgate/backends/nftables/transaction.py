@@ -22,7 +22,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from portgate.backends.nftables import HEADER, TABLE
 from portgate.backends.nftables.emit import (
@@ -38,7 +37,7 @@ from portgate.backends.nftables.emit import (
 from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
-from portgate.core.dataclasses import replace
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
 
@@ -197,7 +196,8 @@ def words(rule: Rule) -> str:
 # ------------------------------------------------------------------ elements
 
 
-class _Change(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Change:
     """The elements that come into a set, and those that go; `new` is the set with all that it will have."""
 
     new: NamedSet
