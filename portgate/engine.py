@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from portgate.core.audit import Audit, Finding, Situation
     from portgate.core.facts import Facts
     from portgate.core.listener import Listener, Sockets
+    from portgate.core.net import Family
     from portgate.core.openings import Timed
     from portgate.core.packets import Packet
     from portgate.core.plan import Plan
     from portgate.core.policy import Policy
+    from portgate.core.routes import Routes
     from portgate.core.ruleset import Ruleset
     from portgate.core.trace import Decision, Trace
     from portgate.core.verify import Difference
@@ -201,6 +203,7 @@ def captured_from(parts: list[tuple[str, str]]) -> Capture:
     Errors: also what of it is not the output that it is said to be.
     """
     capture = host.from_files(parts, read_file)
+    place_of(capture)  # which may refuse it
     found = [one for parser, readings in _readings(capture) for one in _remarks(parser, readings)]
     if wrong := errors(found):
         raise PortgateError(*wrong)
@@ -317,7 +320,16 @@ def place_of(capture: Capture) -> tuple[Host, Facts]:
 
         readings += [(parse_ifconfig, one) for one in listings]
     interfaces = tuple(one for parse, reading in readings for one in parse(reading)) if readings else None
-    return Host(interfaces), next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts())
+    facts = next((parse_facts(reading) for reading in capture.of_kind("sysctl")), Facts())
+    return Host(interfaces, routes=_routes_of(capture)), facts
+
+
+def _routes_of(capture: Capture) -> Mapping[Family, Routes]:
+    """Those that were read and are understood."""
+    from portgate.core.routes import KINDS, parse_routes
+
+    read = {family: parse_routes(one, family) for family, kind in KINDS.items() for one in capture.of_kind(kind)}
+    return {family: routes for family, routes in read.items() if routes is not None}
 
 
 def blind_spots(seen: Seen) -> tuple[Diagnostic, ...]:

@@ -22,9 +22,10 @@ INLINE_KINDS = ("interfaces",)
 def capture(*, with_packages: bool = False, loaded: Loaded | None = None) -> Capture:
     """All that portgate reads of this host: rules of every backend, sockets, interfaces, kernel settings, SSH sessions.
 
-    `loaded` is what the backends' sessions are told (`Backend.session`).
+    Routes are read where a rule asks for them. `loaded` is what the backends' sessions are told (`Backend.session`).
     """
-    return _gather([partial(_sockets, with_packages), _facts, _sessions], _rules(loaded))
+    rules = _rules(loaded)
+    return _gather([partial(_sockets, with_packages), _facts, partial(_routes, rules), _sessions], rules)
 
 
 def capture_sockets(*, with_packages: bool = False) -> Capture:
@@ -33,8 +34,9 @@ def capture_sockets(*, with_packages: bool = False) -> Capture:
 
 
 def capture_rules(loaded: Loaded | None = None) -> Capture:
-    """Only what decides about packets: rules, interfaces, kernel settings."""
-    return _gather([_facts], _rules(loaded))
+    """Only what decides about packets: rules, interfaces, kernel settings, and routes where a rule asks for them."""
+    rules = _rules(loaded)
+    return _gather([_facts, partial(_routes, rules)], rules)
 
 
 def capture_facts() -> Capture:
@@ -68,10 +70,11 @@ def kinds() -> tuple[str, ...]:
     """What `from_files` understands: the readings of every backend and of every source of sockets."""
     from portgate import sockets
     from portgate.core.ifconfig import KIND as IFCONFIG
+    from portgate.core.routes import KINDS as ROUTES
     from portgate.core.sessions import KIND
 
     rules = (kind for parser in backends.parsers() for kind in parser.reading_kinds)
-    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, IFCONFIG, "sysctl", KIND]))
+    return tuple(dict.fromkeys([*rules, *sockets.sources(), *INLINE_KINDS, IFCONFIG, "sysctl", *ROUTES.values(), KIND]))
 
 
 def _saved(kind: str, value: str, read: Callable[[str], bytes]) -> Reading:
@@ -161,6 +164,17 @@ def _facts() -> Capture:
 
     interfaces, notes = linux_facts.read_interfaces()
     return Capture((*interfaces, linux_facts.read_settings()), notes)
+
+
+def _routes(rules: Capture) -> Capture:
+    """Where one of the rules may look something up in them."""
+    listings = ((parser, rules.of_kind(*parser.reading_kinds)) for parser in backends.parsers())
+    asked = any(word in one.text for parser, found in listings for one in found for word in parser.routing_words)
+    if not asked or os.uname().sysname != "Linux":
+        return Capture(())
+    from portgate import linux_facts
+
+    return Capture(*linux_facts.read_routes())
 
 
 def _listed_interfaces() -> Capture:

@@ -1,4 +1,4 @@
-"""Reading the interfaces and kernel settings of the Linux host that portgate runs on; `core.facts` reads the result.
+"""Reading the interfaces, routes and kernel settings of the Linux host that portgate runs on; `core` understands the result.
 
 Facts
     rtnetlink(7); linux/if_link.h and linux/if_addr.h of Linux 6.18. On a point-to-point link IFA_ADDRESS is the
@@ -11,12 +11,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
+from subprocess import SubprocessError
 
+from portgate import programs
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
 from portgate.core.facts import FIELDS, check_interface_name, format_interfaces
 from portgate.core.listener import Interface
 from portgate.core.net import Family
+from portgate.core.routes import KINDS
 from portgate.sockets.live.netlink import ROUTE, attributes, dump
 
 _GET_LINK, _GET_ADDRESS = 18, 22
@@ -27,6 +30,7 @@ _ADDRESS_PEER, _ADDRESS_LOCAL = 1, 2
 _UP = 1
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 _SYSCTL = Path("/proc/sys")
+_ROUTING = (("rule",), ("route", "show", "table", "all"))
 
 
 def read_interfaces() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
@@ -54,9 +58,21 @@ def read_interfaces() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
 
 def read_settings() -> Reading:
     """The kernel settings that `Facts` knows. A setting that this kernel lacks has no line."""
-    reverse_path = _SYSCTL.glob("net/ipv4/conf/*/rp_filter")
-    paths = [*(_SYSCTL / name.replace(".", "/") for name in FIELDS), *sorted(reverse_path)]
-    return Reading("sysctl", "".join(_setting(path) for path in paths), "/proc/sys")
+    return Reading("sysctl", "".join(map(_setting, FIELDS)), "/proc/sys")
+
+
+def read_routes() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
+    """The routes of both families with the rules of routing, and notes on what could not be read."""
+    readings, notes = [], []
+    for family, kind in KINDS.items():
+        command = (programs.find("ip") or "ip", "-json", f"-{family.value}")
+        try:
+            told = "".join(programs.run((*command, *words)) for words in _ROUTING)
+            readings.append(Reading(kind, told, " ".join((*command, "route"))))
+        except (OSError, SubprocessError) as error:
+            remedy = "install iproute2; without it, what rules look up in the routes is not decided"
+            notes.append(Diagnostic("PG421", f"{' '.join(command)}: {programs.why(error)}", remedy=remedy))
+    return tuple(readings), tuple(notes)
 
 
 def _links() -> Iterator[tuple[int, str, bool]]:
@@ -76,9 +92,8 @@ def _addresses() -> Iterator[tuple[int, tuple[Family, int, int]]]:
             yield index, (_FAMILIES[family], int.from_bytes(own, "big"), length)
 
 
-def _setting(path: Path) -> str:
-    steps = (step.replace(".", "/") for step in path.relative_to(_SYSCTL).parts)
+def _setting(name: str) -> str:
     try:
-        return f"{'.'.join(steps)} = {path.read_text().strip()}\n"
+        return f"{name} = {(_SYSCTL / name.replace('.', '/')).read_text().strip()}\n"
     except OSError:
         return ""

@@ -57,6 +57,7 @@ from portgate.core.ruleset import (
     RateLimit,
     Reject,
     Return,
+    ReversePath,
     Rule,
     Ruleset,
     SetMark,
@@ -349,7 +350,9 @@ class Way:
                 return all(self._holds(container, part) for part in parts)
             case Any(parts):
                 return any(self._holds(container, part) for part in parts)
-            case Opaque(key):
+            case Opaque(key) | ReversePath(
+                Opaque(key)
+            ):  # the routes are never told here; tests/kernel/test_routes.py has them
                 return self._doubted(key)
             case InterfaceAddress() | InterfaceGroup():
                 raise AssertionError("only pf's rules speak of what an interface has")

@@ -54,6 +54,8 @@ class Parser(Protocol):
 
     name: str
     reading_kinds: tuple[str, ...]
+    routing_words: tuple[str, ...]
+    """One of these is in every listing of which the answer hangs on the host's routes."""
 
     def parse(self, readings: tuple[Reading, ...]) -> Ruleset:
         """All rules in the readings of these kinds."""
@@ -74,6 +76,7 @@ class Backend(Protocol):
 
     name: str
     reading_kinds: tuple[str, ...]
+    routing_words: tuple[str, ...]
     languages: tuple[str, ...]
     """What `compile` can write; where there are several, each is a dialect of its own."""
     lacking: tuple[str, ...]

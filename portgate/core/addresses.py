@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 from portgate.core.dataclasses import dataclass
 from portgate.core.listener import Interface
 from portgate.core.net import Family, Interval, Intervals, contains, normalize
 from portgate.core.ruleset import InterfaceAddress, Part
 
+if TYPE_CHECKING:
+    from portgate.core.routes import Routes
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """What the path needs to know of a host. `interfaces` None: unknown, so packets are taken to be for this host.
 
-    **Shape** `others` are addresses that are its own, too, though no interface is known to have them.
+    **Shape** `others` are addresses that are its own, too, though no interface is known to have them. `routes` are those of
+    the families of which they are known.
     """
 
     interfaces: tuple[Interface, ...] | None = None
     others: tuple[tuple[Family, int], ...] = ()
+    routes: Mapping[Family, Routes] = field(default_factory=dict)
 
     def local(self, family: Family) -> Intervals | None:
         """Its own addresses; () where this family has none."""

@@ -12,7 +12,7 @@ from dataclasses import field
 from datetime import date
 from functools import cached_property, partial
 
-from portgate.core.addresses import ANY_HOST, LOOPBACKS, Host
+from portgate.core.addresses import ANY_HOST, LOOPBACKS, MULTICAST, Host
 from portgate.core.dataclasses import dataclass
 from portgate.core.decision import Diagram, Space
 from portgate.core.diagnostics import Diagnostic
@@ -28,6 +28,7 @@ from portgate.core.net import (
     contains,
     interface_interval,
     intersect,
+    normalize,
     protocol_name,
     subtract,
 )
@@ -204,9 +205,18 @@ class _View:
 
     def from_others(self, device: str | None) -> Diagram:
         """The set of packets from other hosts that come in by an interface, by any where none is named."""
+        space, routed = self.space, self.host.interfaces is not None and self.family in self.host.routes
         others = complement((LOOPBACK,), Field.IIF.top)
         inside = others if device is None else (interface_interval(device),)
-        return self.space.test(IIF, intersect(inside, others), Field.IIF.top, self.space.true, self.space.false)
+        found = space.test(IIF, intersect(inside, others), Field.IIF.top, space.true, space.false)
+        return space.both(found, self._routed()) if routed else found
+
+    def _routed(self) -> Diagram:
+        """Where answers hang on routes: by the interfaces that there are, and from no address of this host or of a group, to which no route leads back."""
+        here = normalize(interface_interval(one.name) for one in self.host.interfaces or ())
+        strangers = complement(normalize([*self.host.own(self.family), *MULTICAST[self.family]]), self.family.top)
+        sides = [(SRC, strangers, self.family.top), (IIF, here, Field.IIF.top)]
+        return self.space.box(sides, self.space.true, self.space.false)
 
     def published(self) -> Iterator[Published]:
         """Ports that lead to other hosts."""

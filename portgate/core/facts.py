@@ -99,8 +99,7 @@ class Facts:
     """Settings of the kernel, by their sysctl names; None where the host did not tell.
 
     **Shape** `ephemeral_ports` is the closed range that the kernel takes ports of outgoing connections from.
-    `reserved_ports` are intervals that it leaves out. `reverse_path` holds what is in force by interface: the
-    larger of the interface's own value and that of `all` (0 off, 1 strict, 2 loose).
+    `reserved_ports` are intervals that it leaves out.
     """
 
     ephemeral_ports: tuple[int, int] | None = None
@@ -111,7 +110,6 @@ class Facts:
     ipv6_disabled: bool | None = None
     ipv6_only_by_default: bool | None = None
     conntrack_max: int | None = None
-    reverse_path: tuple[tuple[str, int], ...] = ()
 
 
 NO_FACTS = Facts()
@@ -129,8 +127,6 @@ FIELDS = {
 }
 """The fields of `Facts` by the name of their setting."""
 
-_REVERSE_PATH = re.compile(r"net\.ipv4\.conf\.(.+)\.rp_filter")
-
 
 def parse_facts(reading: Reading) -> Facts:
     """From lines `name = value`, as `sysctl` prints them; other settings are passed over.
@@ -138,29 +134,17 @@ def parse_facts(reading: Reading) -> Facts:
     **Errors** PortgateError with a PG447 for every value that is wrong.
     """
     found: dict[str, object] = {}
-    filters: dict[str, int] = {}
     wrong: list[Diagnostic] = []
     for line in reading.text.splitlines():
         name, _, value = (part.strip() for part in line.partition("="))
-        interface = _REVERSE_PATH.fullmatch(name)
         try:
             if name in FIELDS:
                 found[FIELDS[name]] = _READ.get(FIELDS[name], _number)(value)
-            elif interface is not None:
-                filters[_interface_name(interface[1])] = _number(value)
         except ValueError:
             wrong.append(Diagnostic("PG447", f"{reading.source}: {name} can't be {value[:80]!r}"))
     if wrong:
         raise PortgateError(*wrong)
-    least = filters.pop("all", 0)
-    filters.pop("default", None)
-    in_force = tuple(sorted((name, max(own, least)) for name, own in filters.items()))
-    return Facts(**found, reverse_path=in_force)  # type: ignore[arg-type]  # FIELDS pairs each name with its type
-
-
-def _interface_name(step: str) -> str:
-    """sysctl(8) writes the dots of an interface's name as slashes."""
-    return step.replace("/", ".")
+    return Facts(**found)  # type: ignore[arg-type]  # FIELDS pairs each name with its type
 
 
 def _number(text: str) -> int:

@@ -30,6 +30,7 @@ from portgate.core.ruleset import (
     Opaque,
     PlainVerdict,
     RateLimit,
+    ReversePath,
     Rule,
     Ruleset,
     Test,
@@ -84,6 +85,8 @@ def fields_of(match: Match) -> Iterator[Field]:
         case All(parts) | Any(parts):
             for part in parts:
                 yield from fields_of(part)
+        case ReversePath():
+            yield from (Field.IIF, Field.SRC4, Field.SRC6)
         case RateLimit() | Opaque():
             return
         case _:

@@ -16,6 +16,7 @@ from portgate.core.addresses import MULTICAST, Host
 from portgate.core.decision import LEAF, Diagram, Space, levels
 from portgate.core.net import (
     DCCP,
+    ICMPV6,
     PORT_PROTOCOLS,
     Family,
     Intervals,
@@ -61,6 +62,7 @@ from portgate.core.ruleset import (
     Not,
     Opaque,
     RateLimit,
+    ReversePath,
     Test,
 )
 
@@ -297,6 +299,7 @@ class Matches:
         self._sends_untracked = sends_untracked
         self._sets = container.sets_by_name()
         self._lookups: dict[tuple[tuple[Field, ...], str], Diagram] = {}
+        self._led_back: dict[ReversePath, Diagram] = {}
 
     def sides(self, match: Match) -> list[tuple[int, Intervals, int]] | None:
         """A conjunction of plain header tests, the usual rule, as the sides of one box; None for anything else."""
@@ -330,6 +333,8 @@ class Matches:
                 return self._if_present((match.source,), key, "rate limit")
             case Opaque():
                 return self.doubts.condition(match.key, match.reason)
+            case ReversePath():
+                return self._reverse_path(match)
             case InterfaceAddress():
                 return self._interface_address(match)
             case InterfaceGroup(field, name):
@@ -441,6 +446,32 @@ class Matches:
             part for first, last in values for kind in range(first, last + 1) for part in of_type.get(kind, ())
         )
         return self.test((_SOURCE if field is Field.SRC_TYPE else DESTINATION)[family], wanted)
+
+    def _reverse_path(self, match: ReversePath) -> Diagram:
+        """Not known of loopback, of which hooks differ, and of an interface that this host has not got: it may come with routes."""
+        space, unknown, source = self.space, self.match(match.otherwise), _SOURCE[self.family]
+        routes = self.host.routes.get(self.family)
+        if routes is None or self.host.interfaces is None:
+            return unknown
+        if (before := self._led_back.get(match)) is not None:
+            return before
+        found = unknown
+        for one in self.host.interfaces:
+            arriving = interface_interval(one.name)
+            if arriving != LOOPBACK:
+                ways = routes.back(one.name, loose=match.loose)
+                perhaps = space.both(self.test(source, ways.perhaps), unknown)
+                back = space.either(self.test(source, ways.surely), perhaps)
+                found = space.choose(self.test(Field.IIF, (arriving,)), back, found)
+        self._led_back[match] = space.choose(self._before_configuration(), unknown, found)
+        return self._led_back[match]
+
+    def _before_configuration(self) -> Diagram:
+        """Packets of hosts that have no address yet, which are looked up in their own ways."""
+        if self.family is Family.IPV6:
+            return self.space.both(self.test(Field.SRC6, exactly(0)), self.test(Field.PROTOCOL, exactly(ICMPV6)))
+        everybody = normalize([*MULTICAST[Family.IPV4], *self.host.broadcast(Family.IPV4)])
+        return self.space.both(self.test(Field.SRC4, ((0, (1 << 24) - 1),)), self.test(Field.DST4, everybody))
 
     def _interface_address(self, match: InterfaceAddress) -> Diagram:
         if not self._may_have(match.field):

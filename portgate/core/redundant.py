@@ -46,6 +46,7 @@ from portgate.core.ruleset import (
     Queue,
     RateLimit,
     Reject,
+    ReversePath,
     Rule,
     Snat,
     Template,
@@ -548,7 +549,7 @@ def _is_noticed(rule: Rule) -> bool:
 
 def _is_doubtful(match: Match) -> bool:
     match match:
-        case Opaque() | RateLimit():
+        case Opaque() | ReversePath() | RateLimit():
             return True
         case Not(inner):
             return _is_doubtful(inner)

@@ -147,6 +147,17 @@ class Opaque:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReversePath:
+    """The packet came by an interface that leads back to its source; `loose`: any interface does.
+
+    `otherwise` stands for it where the routes of the host are not known.
+    """
+
+    otherwise: Opaque
+    loose: bool = False
+
+
 class Part(StrEnum):
     """What of an interface stands for addresses."""
 
@@ -202,7 +213,18 @@ class Any:
 
 
 Match = (
-    Test | Bits | Lookup | AnonymousLookup | RateLimit | Opaque | InterfaceAddress | InterfaceGroup | Not | All | Any
+    Test
+    | Bits
+    | Lookup
+    | AnonymousLookup
+    | RateLimit
+    | Opaque
+    | ReversePath
+    | InterfaceAddress
+    | InterfaceGroup
+    | Not
+    | All
+    | Any
 )
 Box = tuple[Interval, ...]
 ALWAYS = All(())

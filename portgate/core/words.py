@@ -43,6 +43,7 @@ from portgate.core.ruleset import (
     RateLimit,
     Reject,
     Return,
+    ReversePath,
     Rule,
     SetMark,
     SideNote,
@@ -90,7 +91,7 @@ def match_text(match: Match) -> str:
             return f"{_fields_text(fields)} {{ {_some([box_text(fields, box) for box in boxes])} }}"
         case RateLimit(_, limit, _):
             return f"limit {limit.amount}/{limit.unit} burst {limit.burst} per source"
-        case Opaque(_, reason):
+        case Opaque(_, reason) | ReversePath(Opaque(_, reason)):
             return f"({reason})"
         case InterfaceAddress(field, text):
             return f"{_FIELD_WORDS[field]} {text}"

@@ -19,6 +19,7 @@ class FakeBackend:
     name = "fake"
     features: frozenset[Feature] = frozenset()
     reading_kinds: tuple[str, ...] = ("fake",)
+    routing_words: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("fake",)
     lacking: tuple[str, ...] = ()
 

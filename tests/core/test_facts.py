@@ -138,16 +138,6 @@ def test_settings_are_read_as_sysctl_prints_them() -> None:
     )
 
 
-def test_the_reverse_path_filter_in_force_is_the_stricter_of_all_and_the_interface() -> None:
-    found = facts(
-        "net.ipv4.conf.all.rp_filter = 1\n"
-        "net.ipv4.conf.default.rp_filter = 2\n"
-        "net.ipv4.conf.eth0.rp_filter = 0\n"
-        "net.ipv4.conf.eth0/100.rp_filter = 2\n"
-    )
-    assert found.reverse_path == (("eth0", 1), ("eth0.100", 2))
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -156,7 +146,6 @@ def test_the_reverse_path_filter_in_force_is_the_stricter_of_all_and_the_interfa
         "net.ipv4.ip_local_port_range = 1 99999",
         "net.ipv4.ip_local_reserved_ports = 80-",
         "net.ipv4.ip_forward = yes",
-        "net.ipv4.conf.eth0.rp_filter = -1",
         "net.netfilter.nf_conntrack_max =",
     ],
 )

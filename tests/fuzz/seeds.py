@@ -77,6 +77,17 @@ net.ipv4.conf.eth0/7.rp_filter = 2
 """
 INTERFACES = "lo:127.0.0.1/8,lo:::1/128\neth0:192.0.2.1/24\neth0:2001:db8::1/64\neth1:down\nwg0:\n"
 SESSIONS = "198.51.100.7 40000 192.0.2.1 22\nfe80::1%eth0 5000 fe80::2 22\n::ffff:198.51.100.9 1 192.0.2.1 22\n"
+ROUTES4 = """\
+[{"priority":0,"src":"all","table":"local"},{"priority":32766,"src":"all","table":"main"},{"priority":32767,"src":"all","table":"default"}]
+[{"dst":"default","gateway":"192.0.2.9","dev":"eth0","protocol":"dhcp","metric":100,"flags":[]},{"dst":"192.0.2.0/24","dev":"eth0","protocol":"kernel","scope":"link","prefsrc":"192.0.2.1","flags":[]},
+{"dst":"10.0.0.0/8","metric":5,"flags":[],"nexthops":[{"gateway":"192.0.2.3","dev":"eth0","weight":1,"flags":[]},{"dev":"eth1","weight":1,"flags":["linkdown"]}]},
+{"type":"unreachable","dst":"10.9.0.0/16","flags":[]},{"type":"local","dst":"192.0.2.1","dev":"eth0","table":"local","protocol":"kernel","scope":"host","prefsrc":"192.0.2.1","flags":[]}]
+"""
+ROUTES6 = """\
+[{"priority":0,"src":"all","table":"local"},{"priority":32766,"src":"all","table":"main"}]
+[{"dst":"fe80::/64","dev":"eth0","protocol":"kernel","metric":256,"flags":[],"pref":"medium"},{"dst":"default","gateway":"fe80::1","dev":"eth0","protocol":"ra","metric":1024,"flags":[],"pref":"medium"},
+{"type":"local","dst":"2001:db8::1","dev":"eth0","table":"local","protocol":"kernel","metric":0,"flags":[],"pref":"medium"},{"type":"multicast","dst":"ff00::/8","dev":"eth0","table":"local","metric":256,"flags":[]}]
+"""
 PACKET = json.dumps(
     {
         "family": 4, "proto": "tcp", "iif": "eth0", "src": "198.51.100.7", "dst": "192.0.2.1", "sport": 40000, "dport": 443,
@@ -156,7 +167,7 @@ def _captures() -> Iterator[str]:
     for seed in range(FEW):
         for kind in ("nft-json", "nft", "iptables-save", "ip6tables-legacy-save", "pf", "ipfw"):
             rng = Random(seed)
-            others = ("ipset", "ss", "linux-sockets", "sysctl", "ssh-connections", "interfaces")
+            others = ("ipset", "ss", "linux-sockets", "sysctl", "ssh-connections", "interfaces", "routes4", "routes6")
             readings = (Reading(one, rng.choice(seeds(one)), f"some {one}") for one in (kind, *others))
             yield to_json(Capture(tuple(readings)))
 
@@ -183,6 +194,8 @@ _OWN: dict[str, Callable[[], Iterator[str]]] = {
     "linux-sockets": _linux_sockets,
     "interfaces": lambda: iter((INTERFACES,)),
     "sysctl": lambda: iter((SYSCTL,)),
+    "routes4": lambda: iter((ROUTES4,)),
+    "routes6": lambda: iter((ROUTES6,)),
     "ssh-connections": lambda: iter((SESSIONS,)),
     "capture": _captures,
     "packet": lambda: iter((PACKET,)),

@@ -25,6 +25,7 @@ from portgate.core.facts import parse_facts, parse_interfaces
 from portgate.core.net import Family
 from portgate.core.packets import Packet
 from portgate.core.policy import Policy
+from portgate.core.routes import parse_routes
 from portgate.core.ruleset import Ruleset
 from portgate.core.semantics import Analysis
 from portgate.core.sessions import parse_sessions
@@ -220,6 +221,8 @@ TARGETS = (
     Target("linux-sockets", partial(_sockets, "linux-sockets"), damage=mutate.damaged_json),
     Target("interfaces", lambda text: parse_interfaces(Reading("interfaces", text, "noise"))),
     Target("sysctl", lambda text: parse_facts(Reading("sysctl", text, "noise"))),
+    Target("routes4", lambda text: parse_routes(Reading("routes4", text, "noise"), Family.IPV4)),
+    Target("routes6", lambda text: parse_routes(Reading("routes6", text, "noise"), Family.IPV6)),
     Target("ssh-connections", lambda text: parse_sessions(Reading("ssh-connections", text, "noise"))),
     Target("capture", lambda text: from_json(text, "noise"), damage=mutate.damaged_json),
     Target("packet", _packet, refusals=(ValueError, RecursionError), damage=mutate.damaged_json),

@@ -25,6 +25,7 @@ class Ipfw:
 
     name = "ipfw"
     reading_kinds: tuple[str, ...] = ("ipfw",)
+    routing_words: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("ipfw",)
 
     lacking: tuple[str, ...] = LACKING

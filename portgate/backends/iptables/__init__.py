@@ -26,6 +26,7 @@ class Iptables:
     reading_kinds: tuple[str, ...] = (
         "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save", "ipset", "iptables",
     )  # fmt: skip
+    routing_words: tuple[str, ...] = ("-m rpfilter",)
 
     def __init__(self, store: str = "") -> None:
         self._store = store

@@ -60,6 +60,7 @@ from portgate.core.ruleset import (
     Not,
     Opaque,
     RateLimit,
+    ReversePath,
     Test,
 )
 
@@ -350,6 +351,18 @@ def _states(option: Option, scope: Scope) -> Match:
     return parts[0] if len(parts) == 1 else Any(tuple(parts))
 
 
+def _rpfilter(section: Section, scope: Scope) -> Match:
+    """Errors: NotUnderstoodError where this host's own addresses may be sources."""
+    asked = {one.name for one in section.options}
+    if not asked <= {"--loose", "--validmark", "--invert"}:
+        raise NotUnderstoodError(section.text())
+    text = " ".join(["-m rpfilter", *sorted(asked - {"--invert"})])
+    found: Match = ReversePath(_opaque(text, _REASONS["rpfilter"], scope), loose="--loose" in asked)
+    if scope.family is Family.IPV6:
+        found = Any((Test(Field.SRC6, ((0, 0),)), found))  # ip6t_rpfilter.c never looks up the source ::
+    return Not(found) if "--invert" in asked else found
+
+
 def _conntrack(section: Section, scope: Scope) -> Match:
     states = [
         _read(_states, one, "-m conntrack", scope) for one in section.options if one.name in ("--ctstate", "--state")
@@ -480,4 +493,5 @@ _MODULES: Mapping[str, Callable[[Section, Scope], Match]] = {
     "connmark": _connmark,
     "set": _set,
     "hashlimit": _hashlimit,
+    "rpfilter": _rpfilter,
 }

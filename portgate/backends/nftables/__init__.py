@@ -18,6 +18,7 @@ class Nftables:
 
     name = "nftables"
     reading_kinds = ("nft-json", "nft")
+    routing_words = ("fib saddr", '"fib"')
     languages: tuple[str, ...] = ("nftables",)
 
     lacking: tuple[str, ...] = ()

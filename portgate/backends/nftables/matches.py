@@ -32,6 +32,7 @@ from portgate.core.ruleset import (
     NamedSet,
     Not,
     Opaque,
+    ReversePath,
     Test,
 )  # fmt: skip
 
@@ -247,12 +248,27 @@ def opaque(text: str, why: str, scope: Scope, consuming: bool = False) -> Opaque
 def relation(body: Mapping[str, object], known: list[Match], scope: Scope) -> list[Match]:
     """A `match` statement as conjuncts, given those of the rule so far."""
     op, left, right = body.get("op", "=="), body.get("left"), body.get("right")
+    if (routed := _reverse_path(op, left, right, scope)) is not None:
+        return [routed]
     try:
         found = _understood(op, left, right, known, scope)
     except NotUnderstoodError as problem:
         why = str(problem)
         found = [*guards(left), *_of_routes(op, left, right, scope), _doubtful(op, left, right, why, scope)]
     return [one for one in found if one != scope.family_test]
+
+
+def _reverse_path(op: object, left: object, right: object, scope: Scope) -> Match | None:
+    """Whether the route to the source leads out of an interface, that of the packet or any."""
+    match left:
+        case {"fib": {"result": "oif" | "oifname" | "check", "flags": str() | [*_] as flags}} if (
+            op == "==" and isinstance(right, bool)
+        ):
+            asked = {*values.as_list(flags)} - {"mark"}
+            if asked in ({"saddr"}, {"saddr", "iif"}):
+                text = render.match({"op": op, "left": left, "right": True})
+                return _negated(ReversePath(opaque(text, reason(left), scope), loose="iif" not in asked), not right)
+    return None
 
 
 def _of_routes(op: object, left: object, right: object, scope: Scope) -> list[Match]:

@@ -22,6 +22,7 @@ class Pf:
 
     name = "pf"
     reading_kinds: tuple[str, ...] = ("pf",)
+    routing_words: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("pf",)
 
     lacking: tuple[str, ...] = LACKING
