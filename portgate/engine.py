@@ -425,17 +425,16 @@ class Imported:
 def import_policy(seen: Seen, name: str, today: date) -> Imported:
     """The live rules as the text of a policy, which is then read again and compared with them.
 
-    What every policy accepts is compared with nothing: a policy can't leave it out.
+    What no policy decides is compared with nothing.
     """
     from portgate.core.compile import compile as compiled
-    from portgate.core.compile import unconditional
-    from portgate.core.imported import imported
+    from portgate.core.imported import imported, undecided
     from portgate.core.verify import Scope, differences
     from portgate.language.write import text_of
 
     text = text_of(imported(seen.rules, seen.host, name))
     file = load("imported policy", today, lambda _: text.encode())
-    found = differences(seen.rules, compiled(file.policy, today), seen.host, besides=unconditional())
+    found = differences(seen.rules, compiled(file.policy, today), seen.host, besides=undecided())
     return Imported(text, tuple(one for one in found if one.scope in (Scope.TO_HOST, Scope.FROM_HOST)))
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, MULTICAST, Host
 from portgate.core.compile import compile as compiled
 from portgate.core.compile import unconditional
+from portgate.core.dataclasses import replace
 from portgate.core.decision import LEAF, Diagram, Space, nodes
 from portgate.core.grouping import whole
 from portgate.core.net import (
@@ -34,6 +35,8 @@ from portgate.core.net import (
     interface_pattern,
     intersect,
     normalize,
+    subtract,
+    union,
 )
 from portgate.core.packets import (
     DPORT,
@@ -52,7 +55,7 @@ from portgate.core.packets import (
     tops,
 )
 from portgate.core.policy import Default, Forward, Grant, Peer, Policy, Rulebook, Traffic
-from portgate.core.ruleset import Ruleset
+from portgate.core.ruleset import Accept, Field, Rule, Ruleset, Test
 from portgate.core.semantics import ACCEPTED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import Direction, Scope, scopes
 
@@ -62,6 +65,7 @@ NOT_SAID = (SPORT, ICMP_CODE)
 ICMP_OF = {Family.IPV4: ICMP, Family.IPV6: ICMPV6}
 ECHO = {ICMP: ICMP_TYPES["echo-request"], ICMPV6: ICMPV6_TYPES["echo-request"]}
 PING = tuple(Traffic(protocol, number, number) for protocol, number in ECHO.items())
+MAPPED: Intervals = ((0xFFFF << 32, (0x10000 << 32) - 1),)
 DEFAULTS = {Fate.DROP: Default.DROP, Fate.REJECT: Default.REJECT, Fate.ACCEPT: Default.ACCEPT}  # the strictest first
 
 
@@ -90,7 +94,7 @@ class _View(NamedTuple):
         ask = partial(_settled, analysis, direction)
         wanted = Scope.TO_HOST if direction is Direction.INBOUND else Scope.FROM_HOST
         scope = next(packets for name, packets in scopes(analysis, direction) if name is wanted)
-        bare = cls(analysis, direction, ask(unconditional()), scope)
+        bare = cls(analysis, direction, ask(undecided()), scope)
         decided = bare.where(lambda answer: answer != ACCEPTED)
         return cls(analysis, direction, ask(rules), decided)
 
@@ -204,6 +208,17 @@ class _View(NamedTuple):
         return (_addresses(family, found), landing.port) if elsewhere else None
 
 
+def undecided() -> Ruleset:
+    """What no policy decides, as rules that accept it: what every policy accepts, and IPv4-mapped addresses, which no packet has.
+
+    **Source** ip6_rcv_core() of Linux 6.18 drops packets from them before any rule.
+    """
+    mapped = tuple(Rule(Test(field, MAPPED), Accept()) for field in (Field.SRC6, Field.DST6))
+    (container,) = unconditional().containers
+    chains = tuple(replace(chain, rules=(*mapped, *chain.rules)) for chain in container.chains)
+    return Ruleset((replace(container, chains=chains),))
+
+
 def _settled(analysis: Analysis, direction: Direction, rules: Ruleset) -> Diagram:
     ask = analysis.inbound if direction is Direction.INBOUND else analysis.outbound
     return analysis.settle(ask(rules))
@@ -312,8 +327,12 @@ def _interfaces(values: Intervals | None) -> tuple[str, ...] | None:
 
 
 def _addresses(family: Family, values: Intervals | None) -> AddressSet:
+    """All for None. Mapped addresses are taken with the one before them, so that neither these nor all others begin there."""
     every = ((0, family.top),) if values is None else values
-    return AddressSet(v4=every) if family is Family.IPV4 else AddressSet(v6=every)
+    if family is Family.IPV4:
+        return AddressSet(v4=every)
+    before = contains(every, MAPPED[0][0] - 1)
+    return AddressSet(v6=union(every, MAPPED) if before else subtract(every, MAPPED))
 
 
 def _united(terms: Iterable[_Term]) -> Iterator[_Term]:

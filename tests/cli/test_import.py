@@ -56,6 +56,31 @@ def test_a_policy_that_says_all_is_proven_and_can_be_verified(portgate: Portgate
     assert portgate("check", policy).code == 0
 
 
+MAPPED = """table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iif "lo" accept
+        ip6 saddr ::ffff:0.0.0.0/96 tcp dport 80 accept
+        ip6 saddr ::-2001:db8:: tcp dport 22 accept
+    }
+    chain output {
+        type filter hook output priority filter; policy accept;
+        ip6 daddr { ::/96, ::ffff:0.0.0.0/96, 2002:a00::/24 } drop
+    }
+}
+"""
+
+
+def test_addresses_that_no_packet_has_are_left_out(portgate: Portgate, tmp_path: Path) -> None:
+    """firewalld blocks those that hold addresses of IPv4, of which a policy refuses to speak."""
+    policy = tmp_path / "policy.yaml"
+    done = portgate("import", "--host", capture(portgate, tmp_path, MAPPED), "-o", policy)
+    assert (done.code, done.err.partition(":")[0]) == (0, "proven")
+    assert "ffff:0" not in policy.read_text()
+    assert portgate("check", policy).code < 2
+
+
 def test_programs_get_the_text_and_the_differences(portgate: Portgate, host: Path) -> None:
     done = portgate("import", "--host", host, "--format", "json")
     answer = json.loads(done.out)
