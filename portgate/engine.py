@@ -326,9 +326,14 @@ def place_of(capture: Capture) -> tuple[Host, Facts]:
 
 def _routes_of(capture: Capture) -> Mapping[Family, Routes]:
     """Those that were read and are understood."""
-    from portgate.core.routes import KINDS, parse_routes
+    from portgate.core.facts import ROUTES
 
-    read = {family: parse_routes(one, family) for family, kind in KINDS.items() for one in capture.of_kind(kind)}
+    readings = [(one, family) for family, kind in ROUTES.items() for one in capture.of_kind(kind)]
+    if not readings:
+        return {}
+    from portgate.core.routes import parse_routes
+
+    read = {family: parse_routes(one, family) for one, family in readings}
     return {family: routes for family, routes in read.items() if routes is not None}
 
 

@@ -69,8 +69,8 @@ def from_files(parts: Iterable[tuple[str, str]], read: Callable[[str], bytes]) -
 def kinds() -> tuple[str, ...]:
     """What `from_files` understands: the readings of every backend and of every source of sockets."""
     from portgate import sockets
+    from portgate.core.facts import ROUTES
     from portgate.core.ifconfig import KIND as IFCONFIG
-    from portgate.core.routes import KINDS as ROUTES
     from portgate.core.sessions import KIND
 
     rules = (kind for parser in backends.parsers() for kind in parser.reading_kinds)

@@ -16,10 +16,9 @@ from subprocess import SubprocessError
 from portgate import programs
 from portgate.core.capture import Reading
 from portgate.core.diagnostics import Diagnostic
-from portgate.core.facts import FIELDS, check_interface_name, format_interfaces
+from portgate.core.facts import FIELDS, ROUTES, check_interface_name, format_interfaces
 from portgate.core.listener import Interface
 from portgate.core.net import Family
-from portgate.core.routes import KINDS
 from portgate.sockets.live.netlink import ROUTE, attributes, dump
 
 _GET_LINK, _GET_ADDRESS = 18, 22
@@ -64,7 +63,7 @@ def read_settings() -> Reading:
 def read_routes() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
     """The routes of both families with the rules of routing, and notes on what could not be read."""
     readings, notes = [], []
-    for family, kind in KINDS.items():
+    for family, kind in ROUTES.items():
         command = (programs.find("ip") or "ip", "-json", f"-{family.value}")
         try:
             told = "".join(programs.run((*command, *words)) for words in _ROUTING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from portgate.core.capture import Reading
 from portgate.core.dataclasses import dataclass
@@ -90,6 +90,11 @@ def _address(text: str) -> tuple[Family, int, int]:
         raise ValueError(f"the prefix length of {text!r} is not a number from 0 to {family.bits}")
     return family, number, int(length)
 
+
+# ------------------------------------------------------------------ routes
+
+ROUTES: Mapping[Family, str] = {Family.IPV4: "routes4", Family.IPV6: "routes6"}
+"""The kinds of reading: what `ip -json -4 rule` and `ip -json -4 route show table all` print, one behind the other, and with -6."""
 
 # ------------------------------------------------------------------ kernel settings
 

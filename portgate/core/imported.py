@@ -3,7 +3,8 @@
 Theory
     The diagram of each direction is told as grants: wide cubes of packets, which may overlap. What every policy accepts
     anyway does not matter, and is taken into a cube where that makes it wider. A part that no grant can say (a source
-    port, a rate, a mark) is left out. Whoever asks proves the result with `verify.differences`, which lists what is left.
+    port, a rate, a mark) is left out; so is that packets must come by the interface that leads back to their source, as if all did:
+    else nothing of IPv6 would be let in that firewalld lets in. Whoever asks proves the result with `verify.differences`, which lists what is left.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import date
 from functools import partial, reduce
 from itertools import chain, repeat
+from operator import is_
 from typing import NamedTuple
 
 from portgate.core.addresses import ANY_HOST, LOOPBACKS, MULTICAST, Host
@@ -55,7 +57,7 @@ from portgate.core.packets import (
     tops,
 )
 from portgate.core.policy import Default, Forward, Grant, Peer, Policy, Rulebook, Traffic
-from portgate.core.ruleset import Accept, Field, Rule, Ruleset, Test
+from portgate.core.ruleset import ALWAYS, Accept, All, Any, Field, Match, Not, ReversePath, Rule, Ruleset, Test
 from portgate.core.semantics import ACCEPTED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import Direction, Scope, scopes
 
@@ -71,11 +73,42 @@ DEFAULTS = {Fate.DROP: Default.DROP, Fate.REJECT: Default.REJECT, Fate.ACCEPT: D
 
 def imported(rules: Ruleset, host: Host = ANY_HOST, name: str = "imported") -> Policy:
     """The policy that treats new connections as `rules` do. The ids of its grants are numbers and mean nothing."""
+    rules = _by_the_way_back(rules)
     inbound, outbound = (
         [_View.of(Analysis(family, host), rules, direction) for family in Family] for direction in Direction
     )
     arriving = _rulebook(inbound)
     return Policy(name, arriving, _rulebook(outbound), forwards=_forwards(inbound, arriving.block))
+
+
+def _by_the_way_back(rules: Ruleset) -> Ruleset:
+    """The rules as they are for packets that come by the interface that leads back to their source."""
+    return Ruleset(
+        tuple(
+            replace(table, chains=tuple(replace(one, rules=tuple(map(_heeded, one.rules))) for one in table.chains))
+            for table in rules.containers
+        )
+    )
+
+
+def _heeded(rule: Rule) -> Rule:
+    found = _true(rule.match)
+    return rule if found is rule.match else replace(rule, match=found)
+
+
+def _true(match: Match) -> Match:
+    """The match where every reverse path is right; itself where it asks for none."""
+    match match:
+        case ReversePath():
+            return ALWAYS
+        case Not(inner):
+            found = _true(inner)
+            return match if found is inner else Not(found)
+        case All(parts) | Any(parts):
+            all_found = tuple(map(_true, parts))
+            return match if all(map(is_, all_found, parts)) else replace(match, matches=all_found)
+        case _:
+            return match
 
 
 Target = tuple[AddressSet | None, int | None]

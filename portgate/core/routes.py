@@ -24,9 +24,6 @@ from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import Family, Interval, Intervals, intersect, normalize, parse_prefix, subtract, union
 
-KINDS: Mapping[Family, str] = {Family.IPV4: "routes4", Family.IPV6: "routes6"}
-"""The kinds of reading: what `ip -json -4 rule` and `ip -json -4 route show table all` print, one behind the other; or with -6."""
-
 MOST = 10_000
 """Routes, beyond which what they say is not known."""
 

@@ -81,6 +81,16 @@ def test_addresses_that_no_packet_has_are_left_out(portgate: Portgate, tmp_path:
     assert portgate("check", policy).code < 2
 
 
+def test_the_way_back_is_taken_for_right_and_told(portgate: Portgate, tmp_path: Path) -> None:
+    """Every host with firewalld has such a rule for IPv6."""
+    early = "chain early {\ntype filter hook prerouting priority 10\nmeta nfproto ipv6 fib saddr . mark . iif oif missing drop\n}\n"
+    plain = RULES.replace("tcp dport 25 limit rate 10/minute accept", "").replace("chain input", early + "chain input")
+    done = portgate("import", "--host", capture(portgate, tmp_path, plain))
+    assert yaml.safe_load(done.out)["inbound"] == {"default": "drop", "allow": [{"port": ["ssh", "https"]}]}
+    assert done.code == 1
+    assert "IPv6: depends on route lookup -> accepted" in done.err
+
+
 def test_programs_get_the_text_and_the_differences(portgate: Portgate, host: Path) -> None:
     done = portgate("import", "--host", host, "--format", "json")
     answer = json.loads(done.out)

@@ -11,9 +11,9 @@ import pytest
 from portgate import engine, host
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import PortgateError
+from portgate.core.facts import ROUTES
 from portgate.core.net import UDP, Family, format_address, parse_address
 from portgate.core.packets import Packet
-from portgate.core.routes import KINDS
 from portgate.core.semantics import Fate as Decided
 from portgate.engine import Seen
 from portgate.sandbox import Fate, Link, Oracle, Probe, Sandbox
@@ -113,7 +113,7 @@ def tear_down(router: Sandbox) -> None:
 
 def seen_with(router: Sandbox, *rules: Reading) -> Seen:
     """The host, with these rules alone: the oracle has its own there."""
-    kinds = ("interfaces", "sysctl", *KINDS.values())
+    kinds = ("interfaces", "sysctl", *ROUTES.values())
     facts = [one for one in router.call(host.capture_rules).readings if one.kind in kinds]
     return engine.understand(Capture((*rules, *facts)))
 
@@ -184,7 +184,7 @@ def test_an_audit_says_exactly_who_passes(router: Sandbox) -> None:
     router.run(["nft", "-f", "-"], f"flush ruleset\n{MISSING}")
     router.run(["ip", "-6", "route", "replace", "default", "dev", "eth0"])
     told = router.call(host.capture_rules)
-    assert {*KINDS.values()} <= {one.kind for one in told.readings}
+    assert {*ROUTES.values()} <= {one.kind for one in told.readings}
     seen = engine.understand(Capture((Reading("ss", SSHD, "the test"), *told.readings)))
     (exposure,) = engine.audit(seen, None, date(2026, 1, 1)).exposures
     assert {one.fate for one in exposure.reaches} == {Decided.ACCEPT, Decided.DROP}
@@ -202,4 +202,4 @@ def test_an_audit_says_exactly_who_passes(router: Sandbox) -> None:
 
 def test_routes_are_read_where_a_rule_asks_for_them(router: Sandbox) -> None:
     router.run(["nft", "-f", "-"], "flush ruleset\ntable inet t {\n}\n")
-    assert not {*KINDS.values()} & {one.kind for one in router.call(host.capture_rules).readings}
+    assert not {*ROUTES.values()} & {one.kind for one in router.call(host.capture_rules).readings}
