@@ -506,7 +506,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
         ),
         artifact=artifact,
         traffic=() if artifact is None else planning.traffic(seen.rules, after, seen.host, backend.words),
-        rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
+        rules=() if artifact is None else planning.rule_changes(seen.rules, after.owned(), backend.words),
         audit=audited(_situation(replace(seen, rules=after), file, today, desired)),
         warnings=(*file.warnings, *risky(file.policy, today), *shortfalls(seen, file)),
         objections=() if artifact is None else lockouts(seen, file, desired, today),

@@ -46,7 +46,7 @@ from portgate.core.packets import (
 )
 from portgate.core.policy import Grant, Policy
 from portgate.core.reach import Published, Reach, named, published, reaches
-from portgate.core.ruleset import Container, Drop, Field, Place, Reject, Ruleset
+from portgate.core.ruleset import ALWAYS, Container, Drop, Field, Place, Reject, Ruleset
 from portgate.core.semantics import DROPPED, Analysis, Answer, Fate, Landing, answer_of
 from portgate.core.verify import likely
 from portgate.core.words import rule_text
@@ -493,6 +493,6 @@ def _blame(live: Ruleset, place: Place | None) -> str:
         return "something"
     container = live.containers[place.container]
     rule = live.rule(place)
-    if rule is None:
+    if rule is None or (container.owned and rule.match == ALWAYS):
         return f"the default of chain {place.chain} in {container.name}"
     return f"rule {place.rule + 1} of chain {place.chain} in {container.name} ({rule_text(rule)})"

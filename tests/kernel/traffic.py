@@ -67,7 +67,7 @@ class Traffic:
     def running(self) -> Iterator[Report]:
         """While the body runs. The report is complete after it. Errors: whatever broke the stream."""
         report = Report()
-        before = self._sent_again(), self._counters()
+        before = self._sent_again(), self.counters()
         stop = threading.Event()
         broken: list[Exception] = []
         workers = [
@@ -85,7 +85,7 @@ class Traffic:
         if broken:
             raise broken[0]
         report.sent_again = self._sent_again() - before[0]
-        after = self._counters()
+        after = self.counters()
         report.flooded, report.passed = (after[name] - before[1][name] for name in ("sent", "passed"))
 
     @staticmethod
@@ -124,7 +124,8 @@ class Traffic:
             for one in (HOST, self._source)
         )
 
-    def _counters(self) -> dict[str, int]:
+    def counters(self) -> dict[str, int]:
+        """`sent` and `passed` of the forbidden packets."""
         listing = json.loads(self._sandbox.run(["nft", "-j", "list", "counters", "table", "inet", "witness"]).stdout)
         counters = (entry["counter"] for entry in listing["nftables"] if "counter" in entry)
         return {one["name"]: one["packets"] for one in counters}

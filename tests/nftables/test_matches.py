@@ -15,6 +15,7 @@ from portgate.core.ruleset import (
     Match,
     Not,
     Opaque,
+    ReversePath,
     Test,
 )
 from tests.nftables.reading import is_one, json_rule, match, rules
@@ -284,9 +285,7 @@ def test_icmp_types_by_name_and_number() -> None:
         ('meta hour "09:00"-"17:00"', "time of day"),
         ("meta skuid 1000", "owner of the socket"),
         ("meta pkttype broadcast", "link-layer packet type"),
-        ("fib saddr . iif oif missing", "route lookup"),
         ("fib daddr . iif type local", "route lookup"),
-        ("fib saddr . iif check missing", "route lookup"),
         ("fib daddr type anycast", "type of route"),
         ("ether saddr aa:bb:cc:dd:ee:ff", "link-layer header"),
         ('osf name "Linux"', "operating system fingerprint"),
@@ -298,6 +297,21 @@ def test_icmp_types_by_name_and_number() -> None:
 )
 def test_what_no_header_tells_is_opaque_with_a_reason(text: str, reason: str) -> None:
     assert the_opaque(text).reason == reason
+
+
+@pytest.mark.parametrize("flags", ["saddr . iif", "saddr . mark . iif", "saddr", "saddr . mark"])
+@pytest.mark.parametrize("result", ["oif", "oifname", "check"])
+def test_whether_there_is_a_way_back_is_one_question(flags: str, result: str) -> None:
+    asked = ReversePath(Opaque(f"fib {flags} {result} exists", "route lookup"), loose="iif" not in flags)
+    assert parts(f"fib {flags} {result} exists") == (asked,)
+    assert parts(f"fib {flags} {result} missing") == (Not(asked),)
+
+
+@pytest.mark.parametrize(
+    "text", ["fib daddr . iif oif missing", "fib saddr . oif oif missing", 'fib saddr . iif oif "eth0"']
+)
+def test_other_questions_about_routes_are_opaque(text: str) -> None:
+    assert the_opaque(text).reason == "route lookup"
 
 
 def test_a_type_that_routes_give_is_no_type_of_an_address_of_this_host() -> None:

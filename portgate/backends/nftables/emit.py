@@ -7,6 +7,8 @@ Rules of this file
     /etc/services for them. Always `flags interval`: nft fills the sets without it in quadratic time.
 
 Facts
+    A new base chain accepts by its policy until the kernel has gone through the whole transaction, and the old one is gone before that:
+    of a million forbidden packets 30 passed while a table was replaced 300 times, and none with a last rule that drops (Linux 6.18).
     A comment has at most 128 bytes, and nft has no way to write a quote in a string (nft 1.0.6).
     `ct original proto-dst` needs the protocol tested before it, and in a concatenation any port tested
     before it, or nft can't read its own listing (nft 1.0.6).
@@ -20,7 +22,7 @@ from operator import add
 
 from portgate.backends.nftables import HEADER, TABLE
 from portgate.core.capture import Artifact
-from portgate.core.dataclasses import dataclass
+from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
     ICMP,
@@ -36,6 +38,7 @@ from portgate.core.net import (
 )
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
+    ALWAYS,
     Accept,
     AddressType,
     All,
@@ -80,7 +83,19 @@ def emit(desired: Ruleset, dialect: str | None = None) -> Artifact:
     if dialect is not None:
         raise PortgateError(Diagnostic("PG303", f"nftables has no dialect {dialect!r}", remedy="leave it out"))
     text = f"{HEADER}table {TABLE}\ndelete table {TABLE}\n"
-    return Artifact("nftables", text + "".join(create(one) for one in desired.owned().containers))
+    return Artifact("nftables", text + "".join(create(closed(one)) for one in desired.owned().containers))
+
+
+def closed(container: Container) -> Container:
+    """With a last rule in each chain that drops by default: its policy alone does not, while a whole table is replaced."""
+    return replace(container, chains=tuple(map(_closed, container.chains)))
+
+
+def _closed(chain: Chain) -> Chain:
+    drops = chain.base is not None and chain.base.default == Drop()
+    if not drops or (chain.rules and chain.rules[-1].match == ALWAYS):
+        return chain
+    return replace(chain, rules=(*chain.rules, Rule(ALWAYS, Drop(), comment="default")))
 
 
 def create(container: Container, whole: Container | None = None) -> str:
