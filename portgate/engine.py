@@ -157,7 +157,7 @@ def rules_for(backend: Backend, file: PolicyFile, today: date) -> Ruleset:
 
     desired = compiled(file.policy, today)
     if backend.features >= {*Feature}:
-        return desired
+        return backend.lower(desired)
     from portgate.core.features import features_used, lacking
 
     if not features_used(desired) <= backend.features:
@@ -506,7 +506,7 @@ def plan(seen: Seen, file: PolicyFile, backend: Backend, today: date, timed: Tim
         ),
         artifact=artifact,
         traffic=() if artifact is None else planning.traffic(seen.rules, after, seen.host, backend.words),
-        rules=() if artifact is None else planning.rule_changes(seen.rules, after.owned(), backend.words),
+        rules=() if artifact is None else planning.rule_changes(seen.rules, desired, backend.words),
         audit=audited(_situation(replace(seen, rules=after), file, today, desired)),
         warnings=(*file.warnings, *risky(file.policy, today), *shortfalls(seen, file)),
         objections=() if artifact is None else lockouts(seen, file, desired, today),

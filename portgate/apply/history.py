@@ -76,7 +76,7 @@ def made(
     from portgate.core.fallback import fallback  # noqa: PLC0415 - `status` can do without
 
     files = tuple((path, content.decode(errors="surrogateescape")) for path, content in contents.items())
-    closed = backend.emit(compiled(fallback(policy), date.min)).text if persist else ""
+    closed = backend.emit(backend.lower(compiled(fallback(policy), date.min))).text if persist else ""
     time = datetime.now(UTC).isoformat(timespec="seconds")
     return Generation(policy.name, files, backend.name, artifact.text, time, who(), session, message, closed)
 

@@ -56,7 +56,6 @@ def test_what_arrives_is_judged_in_this_order() -> None:
         'ip saddr . th dport . meta l4proto @opened_src4_ports accept comment "opened"',
         'ip6 saddr . th dport . meta l4proto @opened_src6_ports accept comment "opened"',
         'th dport . meta l4proto @limited_ports jump limited comment "limited"',
-        'drop comment "default"',
     ]
 
 

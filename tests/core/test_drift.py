@@ -24,8 +24,7 @@ HOST = Host((Interface("eth0", ((Family.IPV4, 0xC0000201, 24),)),))
 def confirmed() -> Ruleset:
     loaded = load("web.yaml", lambda _: b"{portgate: 1, inbound: {allow: [https, 8000-8100/tcp]}}", date(2026, 11, 21))
     assert loaded.policy is not None
-    text = BACKEND.emit(compiled(loaded.policy, date(2026, 11, 21))).text
-    return BACKEND.parse((Reading("nft", text, "the history"),)).owned()
+    return compiled(loaded.policy, date(2026, 11, 21))
 
 
 def listed(*edits: tuple[str, str], more: str = "") -> Ruleset:

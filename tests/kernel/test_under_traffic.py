@@ -36,6 +36,9 @@ MOST_GROWTH = 2048  # KiB from the first tenth of the applies to the last: what 
 STATEFUL = "{portgate: 1, name: a, inbound: {default: drop, allow: [http, {port: ssh, from: 10.0.0.0/8}]}}"
 OTHER = "{portgate: 1, name: b, inbound: {default: reject, block: [{port: 22-25/tcp}], allow: [{port: 8000-8100/tcp}]}}"
 """The second does not even allow the port of the stream: being established is enough."""
+BLOCKED = 'block: [{from: 203.0.113.0/24}, {port: 1-9999/tcp, from: "2001:db8:ffff::/48"}]'
+BLOCKING = f"{{portgate: 1, name: c, inbound: {{default: accept, {BLOCKED}}}}}"
+TRUSTING = f"{{portgate: 1, name: d, zones: {{inside: {{interfaces: [eth0]}}}}, inbound: {{default: drop, {BLOCKED}, allow: [{{from: inside}}, ssh]}}}}"
 FORBIDDEN = [
     Probe("eth0", family, TCP, source, destination, sport, port)
     for family, source, destination in (
@@ -59,7 +62,7 @@ def sandbox() -> Iterator[Sandbox]:
 def compiled(text: str) -> Ruleset:
     loaded = language.load("policy.yaml", lambda _: text.encode(), TODAY)
     assert loaded.policy is not None, loaded.diagnostics
-    return compiler.compile(loaded.policy, TODAY)
+    return get("nftables").lower(compiler.compile(loaded.policy, TODAY))
 
 
 def reload_whole(sandbox: Sandbox, text: str, _: Path) -> None:
@@ -146,19 +149,27 @@ def passed_while_replaced(sandbox: Sandbox, scripts: Sequence[str], times: int, 
     return traffic.counters()["passed"]
 
 
-def test_a_table_that_is_replaced_whole_lets_nothing_through(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Not even while the new chain accepts by its policy: see the facts in portgate/backends/nftables/emit.py."""
-    reload_whole(sandbox, STATEFUL, tmp_path)
-    scripts = [get("nftables").emit(compiled(text)).text for text in (OTHER, STATEFUL)]
+@pytest.mark.parametrize("texts", [(STATEFUL, OTHER), (BLOCKING,), (TRUSTING,)])
+def test_a_table_that_is_replaced_whole_lets_nothing_through(
+    texts: tuple[str, ...], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Not even while a new chain accepts by its policy, and new sets are empty: see the facts in portgate/backends/nftables/emit.py."""
+    reload_whole(sandbox, texts[0], tmp_path)
+    scripts = [get("nftables").emit(compiled(text)).text for text in texts]
     assert passed_while_replaced(sandbox, scripts, 150, enough=1) == 0
 
 
-def test_the_watch_sees_what_a_policy_alone_lets_through(sandbox: Sandbox, tmp_path: Path) -> None:
-    reload_whole(sandbox, STATEFUL, tmp_path)
-    script = get("nftables").emit(compiled(STATEFUL)).text
-    bare = script.replace('\t\tcounter drop comment "default"\n', "")
-    assert bare != script
-    if passed_while_replaced(sandbox, [bare], 1500, enough=1) == 0:
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [(STATEFUL, 'counter drop comment "default"'), (BLOCKING, 'meta l4proto != @ready counter drop comment "wait"')],
+)
+def test_the_watch_sees_what_gets_through_without_the_rules_against_it(
+    text: str, last: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    reload_whole(sandbox, text, tmp_path)
+    script = get("nftables").emit(compiled(text)).text
+    assert last in script
+    if passed_while_replaced(sandbox, [script.replace(last, "")], 1500, enough=1) == 0:
         pytest.skip("in 1,500 replacements this kernel let no packet through, so the test above proves nothing here")
 
 

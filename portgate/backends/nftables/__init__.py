@@ -35,7 +35,9 @@ class Nftables:
         return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
-        return desired
+        from portgate.backends.nftables import lower
+
+        return lower.lower(desired)
 
     def emit(self, desired: Ruleset, dialect: str | None = None) -> Artifact:
         from portgate.backends.nftables import emit

@@ -7,8 +7,6 @@ Rules of this file
     /etc/services for them. Always `flags interval`: nft fills the sets without it in quadratic time.
 
 Facts
-    A new base chain accepts by its policy until the kernel has gone through the whole transaction, and the old one is gone before that:
-    of a million forbidden packets 30 passed while a table was replaced 300 times, and none with a last rule that drops (Linux 6.18).
     A comment has at most 128 bytes, and nft has no way to write a quote in a string (nft 1.0.6).
     `ct original proto-dst` needs the protocol tested before it, and in a concatenation any port tested
     before it, or nft can't read its own listing (nft 1.0.6).
@@ -21,8 +19,9 @@ from functools import partial
 from operator import add
 
 from portgate.backends.nftables import HEADER, TABLE
+from portgate.backends.nftables.lower import READY
 from portgate.core.capture import Artifact
-from portgate.core.dataclasses import dataclass, replace
+from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.core.net import (
     ICMP,
@@ -38,7 +37,6 @@ from portgate.core.net import (
 )
 from portgate.core.policy import Limit, Unit
 from portgate.core.ruleset import (
-    ALWAYS,
     Accept,
     AddressType,
     All,
@@ -59,6 +57,7 @@ from portgate.core.ruleset import (
     Lookup,
     Match,
     NamedSet,
+    Not,
     RateLimit,
     Reject,
     Return,
@@ -83,26 +82,15 @@ def emit(desired: Ruleset, dialect: str | None = None) -> Artifact:
     if dialect is not None:
         raise PortgateError(Diagnostic("PG303", f"nftables has no dialect {dialect!r}", remedy="leave it out"))
     text = f"{HEADER}table {TABLE}\ndelete table {TABLE}\n"
-    return Artifact("nftables", text + "".join(create(closed(one)) for one in desired.owned().containers))
-
-
-def closed(container: Container) -> Container:
-    """With a last rule in each chain that drops by default: its policy alone does not, while a whole table is replaced."""
-    return replace(container, chains=tuple(map(_closed, container.chains)))
-
-
-def _closed(chain: Chain) -> Chain:
-    drops = chain.base is not None and chain.base.default == Drop()
-    if not drops or (chain.rules and chain.rules[-1].match == ALWAYS):
-        return chain
-    return replace(chain, rules=(*chain.rules, Rule(ALWAYS, Drop(), comment="default")))
+    return Artifact("nftables", text + "".join(create(one) for one in desired.owned().containers))
 
 
 def create(container: Container, whole: Container | None = None) -> str:
     """A table as a block, in the layout of `nft list`; or a part of one, where `whole` has all rules."""
     timeouts = limit_timeouts(whole or container)
     types = icmp_types(whole or container)
-    parts = [set_block(one, types, timeouts) for one in container.sets]
+    in_turn = sorted(container.sets, key=lambda one: one.name == READY)
+    parts = [set_block(one, types, timeouts) for one in in_turn]
     parts += [chain_block(one) for one in container.chains]
     return f"table {TABLE} {{\n" + "\n".join(parts) + "}\n"
 
@@ -296,7 +284,7 @@ def _rank(match: Match) -> tuple[int, int, str]:
     match match:
         case Test(field, _) if field in _ORDER:
             return 0, _ORDER[field], ""
-        case Lookup(fields, name) if _ORDER.keys() >= set(fields):
+        case Lookup(fields, name) | Not(Lookup(fields, name)) if _ORDER.keys() >= set(fields):
             return 1, len(fields), name
         case RateLimit(source, _, name):
             return 2, _ORDER[source], name
@@ -339,6 +327,8 @@ def _match(part: Match, protocol: int | None) -> str:
             return f"{_expression(field, protocol)} {_values(field, values)}"
         case Lookup(fields, name):
             return " . ".join(_expression(field, protocol) for field in fields) + f" @{name}"
+        case Not(Lookup(fields, name)):
+            return " . ".join(_expression(field, protocol) for field in fields) + f" != @{name}"
         case RateLimit(source, Limit(amount, unit, burst), name):
             rate = f"limit rate {amount}/{unit} burst {burst} packets"
             return f"update @{name} {{ {_expression(source, None)} {rate} }}"

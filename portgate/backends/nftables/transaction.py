@@ -27,7 +27,6 @@ from portgate.backends.nftables import HEADER, TABLE
 from portgate.backends.nftables.emit import (
     NotOursError,
     base_text,
-    closed,
     create,
     elements,
     emit,
@@ -50,10 +49,10 @@ def transaction(observed: Ruleset, desired: Ruleset) -> Artifact | None:
 
     Errors: PortgateError when the table of our name is somebody else's.
     """
-    old, wanted = _table(observed), _table(desired)
+    old, new = _table(observed), _table(desired)
     if old is not None and not old.owned:
         raise PortgateError(_NAMESAKE)
-    text = _script(old, wanted and closed(wanted))
+    text = _script(old, new)
     return Artifact("nftables", HEADER + text) if text else None
 
 
