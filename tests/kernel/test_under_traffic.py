@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
@@ -126,27 +127,57 @@ def test_applies_back_to_back_lose_nothing_let_nothing_through_and_need_no_more_
         assert figures["stored"][1] < 1.1 * figures["stored"][0], "the state directory grows with every apply"
 
 
+ALLOWING = "{portgate: 1, name: e, inbound: {default: drop, allow: [http]}}"
+NARROWED = f"{{portgate: 1, name: f, inbound: {{default: drop, {BLOCKED}, allow: [http, ssh]}}}}"
+OTHERWISE = NARROWED.replace("{from: 203.0.113.0/24}", '{port: "22-30/tcp", from: 203.0.113.0/24}').replace(
+    "ssh", "{port: 20-24/tcp}"
+)
+
+
+@pytest.mark.parametrize(
+    "texts", [(ALLOWING, NARROWED), (NARROWED, OTHERWISE), (ALLOWING, TRUSTING), (TRUSTING, OTHERWISE)]
+)
+def test_what_neither_the_old_nor_the_new_rules_let_through_never_passes(
+    texts: tuple[str, str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Though what is blocked and what is allowed come and go together."""
+    reload_whole(sandbox, texts[0], tmp_path)
+    frames = 20 * [packet(probe, 1 + number) for number, probe in enumerate(FORBIDDEN) if probe.dport == 22]
+    with flooding(sandbox, frames) as counters:
+        for text in islice(cycle((texts[1], texts[0])), 120):
+            reload_difference(sandbox, text, tmp_path)
+        assert counters()["passed"] == 0
+        assert counters()["sent"] > 10_000
+
+
 def passed_while_replaced(sandbox: Sandbox, scripts: Sequence[str], times: int, enough: int) -> int:
     """Forbidden packets that pass a flood while the scripts are loaded in turn, so often, or until enough of them have."""
-    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
     frames = 20 * [packet(probe, 1 + number) for number, probe in enumerate(FORBIDDEN)]
+    with flooding(sandbox, frames) as counters:
+        for number, script in enumerate(islice(cycle(scripts), times)):
+            sandbox.run(["nft", "-f", "-"], script)
+            if number % 50 == 49 and counters()["passed"] >= enough:
+                break
+        return counters()["passed"]
+
+
+@contextmanager
+def flooding(sandbox: Sandbox, frames: list[bytes]) -> Iterator[Callable[[], dict[str, int]]]:
+    """While the body runs, as many as the machine can. What counts them is handed over."""
+    traffic = Traffic(sandbox, "eth0", "192.0.2.1", 80, FORBIDDEN)
     stop = threading.Event()
 
     def flood() -> None:
         while not stop.is_set():
             sandbox.inject("eth0", frames)
 
-    flooding = threading.Thread(target=flood)
-    flooding.start()
+    thread = threading.Thread(target=flood)
+    thread.start()
     try:
-        for number, script in enumerate(islice(cycle(scripts), times)):
-            sandbox.run(["nft", "-f", "-"], script)
-            if number % 50 == 49 and traffic.counters()["passed"] >= enough:
-                break
+        yield traffic.counters
     finally:
         stop.set()
-        flooding.join()
-    return traffic.counters()["passed"]
+        thread.join()
 
 
 @pytest.mark.parametrize("texts", [(STATEFUL, OTHER), (BLOCKING,), (TRUSTING,)])

@@ -182,7 +182,7 @@ def test_a_change_of_what_somebody_changed_meanwhile_is_refused_whole(inside: In
     def body() -> None:
         on = NftablesSession()
         on.load(BACKEND.emit(rules(granting(22), listed=AddressSet.of("192.0.2.1"))))
-        artifact = BACKEND.transaction(live(on), rules(granting(23), listed=AddressSet.of("::2")))
+        artifact = BACKEND.transaction(live(on), rules(granting(22), listed=AddressSet.of("::2")))
         assert artifact is not None
         subprocess.run(["nft", "flush set inet portgate addr_list_v4"], check=True)
         before = on.read_own()

@@ -321,6 +321,14 @@ def _fields(part: Match) -> tuple[Field, ...]:
             return ()
 
 
+def sets_of(rule: Rule) -> Iterator[str]:
+    """The sets that it looks up."""
+    for part in _parts(rule.match):
+        inner = part.match if isinstance(part, Not) else part
+        if isinstance(inner, Lookup):
+            yield inner.set_name
+
+
 def _match(part: Match, protocol: int | None) -> str:
     match part:
         case Test(field, values):

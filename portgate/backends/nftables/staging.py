@@ -55,6 +55,11 @@ def staged(script: str) -> Stage | None:
     return Stage(declared, lists, rest, tuple(map(_name, blocks)), anew)
 
 
+def declared(script: str) -> list[str]:
+    """The sets that a script declares which does nothing else."""
+    return [] if "\tchain " in script else re.findall(r"(?m)^\tset (\S+) \{$", script)
+
+
 def _name(block: str) -> str:
     return block[len(_SET) :].split(None, 1)[0]
 

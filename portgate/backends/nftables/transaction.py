@@ -7,6 +7,10 @@ Theory
     What can't be changed in place (a set's type, a chain's hook) has a new name when the policy changes it. If it
     differs all the same, somebody edited the table, and the whole of it is replaced.
 
+    In one transaction rules are in force before sets are (lower.py). Where what is blocked changes, new sets are therefore filled before,
+    and what takes away from what is let through comes before what adds to it, each in a transaction of its own: what neither the old rules nor the
+    new ones let through never passes. Else no set that lets through, old or new, holds such a packet.
+
     Where nothing but elements differs, the script says which come and go, and the kernel gets them without nft. With rules in the same script, nft has to make
     it: then sets are declared again with what they get, after a flush if something goes.
 
@@ -33,14 +37,17 @@ from portgate.backends.nftables.emit import (
     icmp_types,
     rule_text,
     set_type,
+    sets_of,
 )
 from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
 from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
+from portgate.core.ruleset import Chain, Container, Drop, Element, NamedSet, Reject, Rule, Ruleset
 
+THEN = "# then, once that is in force:\n"
+"""Parts a script into transactions."""
 OVER = "1ms"  # the shortest time left that there is
 
 
@@ -98,10 +105,40 @@ def _script(old: Container | None, new: Container | None) -> str:
         return create(new) if new else f"delete table {TABLE}\n" if old else ""
     if not _in_place(old, new):
         return emit(Ruleset((new,))).text.removeprefix(HEADER)
-    rules, changes = "".join(_changed_structure(old, new)), list(_changed_sets(old, new))
-    if rules:
+    if _blocked(old) == _blocked(new):
+        return _at_once(old, new, list(_changed_sets(old, new)))
+    added = tuple(one for one in new.sets if one.name not in old.sets_by_name())
+    filled = replace(old, sets=(*old.sets, *added))
+    closing, opening = _in_turn(filled, new)
+    blocking = _looked_up(old, new, blocking=True)
+    if not _at_once(filled, new, ()) and all(one.new.name in blocking for one in (*closing, *opening)):
+        return _at_once(old, new, (*closing, *opening))
+    parts = (
+        create(replace(new, sets=added, chains=()), new) if added else "",
+        "".join(text for one in closing for text in _changed_elements(one)),
+        _at_once(filled, new, opening),
+    )
+    return THEN.join(part for part in parts if part)
+
+
+def _at_once(old: Container, new: Container, changes: Sequence[_Change]) -> str:
+    """Changed rules with these changes of elements, in one transaction."""
+    if rules := "".join(_changed_structure(old, new)):
         return rules + "".join(map(partial(_declared_anew, new), changes))
     return "".join(text for one in changes for text in _changed_elements(one))
+
+
+def _blocked(container: Container) -> object:
+    """The rules that refuse, and what is in the sets that they look up."""
+    rules = [(chain.name, rule) for chain in container.chains for rule in chain.rules if _refuses(rule)]
+    names = {name for _, rule in rules for name in sets_of(rule)}
+    return [(chain, _text(rule)) for chain, rule in rules], [
+        one.elements for one in container.sets if one.name in names
+    ]
+
+
+def _refuses(rule: Rule) -> bool:
+    return isinstance(rule.verdict, Drop | Reject)
 
 
 def _in_place(old: Container, new: Container) -> bool:
@@ -211,6 +248,35 @@ def _changed_sets(old: Container, new: Container) -> Iterator[_Change]:
         after = wanted.get(one.name)
         if after is not None and not after.dynamic and one.elements != after.elements:
             yield _difference(one, after)
+
+
+def _in_turn(old: Container, new: Container) -> tuple[list[_Change], list[_Change]]:
+    """What takes away from what is let through, and what adds to it. A set that does both, or is cut anew, is with the latter, blocks first."""
+    blocking, letting = _looked_up(old, new, blocking=True), _looked_up(old, new, blocking=False)
+    closing: list[_Change] = []
+    opening: list[_Change] = []
+    for one in _changed_sets(old, new):
+        name = one.new.name
+        if name not in blocking:
+            closing += [replace(one, come=())] if one.gone else []
+            opening += [replace(one, gone=())] if one.come else []
+        else:
+            closes = name not in letting and not one.gone
+            (closing if closes else opening).append(one)
+    return closing, sorted(opening, key=lambda one: one.new.name not in blocking)
+
+
+def _looked_up(*containers: Container, blocking: bool) -> set[str]:
+    """The sets by which rules block, or by which others decide."""
+    return {
+        name
+        for container in containers
+        for chain in container.chains
+        if chain.base is None or chain.base.kind == "filter"
+        for rule in chain.rules
+        if _refuses(rule) is blocking
+        for name in sets_of(rule)
+    }
 
 
 def _difference(old: NamedSet, new: NamedSet) -> _Change:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from portgate.backends.nftables import TABLE, batch
 from portgate.backends.nftables.kernel.netlink import answer, attributes, error_of, explanation, refused
-from portgate.backends.nftables.staging import Stage, staged
+from portgate.backends.nftables.staging import Stage, declared, staged
+from portgate.backends.nftables.transaction import THEN
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -20,7 +21,22 @@ Run = Callable[[str], object]
 
 
 def load(script: str, run: Run) -> int:
-    """Loads a script, in as many transactions as it says. Errors: PortgateError; then nothing has changed."""
+    """Loads a script, in as many transactions as it says; their number.
+
+    Errors: PortgateError; then nothing has changed, but that elements may be gone which were to go, where more than one is needed.
+    """
+    first, *others = script.split(THEN)
+    number, done = _load(first, run), False
+    try:
+        number += sum(_load(part, run) for part in others)
+        done = True
+    finally:
+        if not done and (names := declared(first)):
+            run("".join(f"delete set {TABLE} {name}\n" for name in names))
+    return number
+
+
+def _load(script: str, run: Run) -> int:
     if messages := _messages(batch.changes(script)):
         _deliver(messages)
         return 1
