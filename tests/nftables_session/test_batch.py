@@ -17,7 +17,7 @@ from portgate.core.compile import compile as compile_policy
 from portgate.core.diagnostics import PortgateError
 from portgate.core.grouping import SHARED
 from portgate.core.net import ICMP, TCP, UDP, AddressSet, Family, Interval, normalize
-from portgate.core.openings import kept
+from portgate.core.openings import kept, timeless
 from portgate.core.policy import Default, Grant, Peer, Policy, Rulebook, Traffic
 from portgate.core.ruleset import Element, NamedSet, Ruleset
 from tests.compile.worlds import TODAY
@@ -148,7 +148,11 @@ def test_what_is_opened_for_a_time_gets_its_time(inside: Inside) -> None:
         )
         assert (found.box, found.comment) == (element.box, "opened")
         assert found.expires in range(590, 601)
-        change(on, kept(rules(granting(22), granting(23)), live(on)))
+        more = rules(granting(22), granting(23))
+        artifact = BACKEND.transaction(live(on), kept(more, live(on)))
+        assert artifact is not None
+        on.load(artifact)
+        assert BACKEND.transaction(timeless(live(on)), more) is None  # a second may have passed meanwhile
 
     inside(body)
 

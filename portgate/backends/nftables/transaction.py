@@ -128,13 +128,17 @@ def _at_once(old: Container, new: Container, changes: Sequence[_Change]) -> str:
     return "".join(text for one in changes for text in _changed_elements(one))
 
 
-def _blocked(container: Container) -> object:
-    """The rules that refuse, and what is in the sets that they look up."""
-    rules = [(chain.name, rule) for chain in container.chains for rule in chain.rules if _refuses(rule)]
-    names = {name for _, rule in rules for name in sets_of(rule)}
-    return [(chain, _text(rule)) for chain, rule in rules], [
-        one.elements for one in container.sets if one.name in names
+def _blocked(container: Container) -> tuple[list[tuple[str, str | None]], dict[str, tuple[Element, ...]]]:
+    """The rules that refuse, by chain, and what is in the sets that they look up."""
+    rules = [
+        (chain.name, rule)
+        for chain in sorted(container.chains, key=lambda one: one.name)
+        for rule in chain.rules
+        if _refuses(rule)
     ]
+    names = {name for _, rule in rules for name in sets_of(rule)}
+    texts = [(chain, _text(rule)) for chain, rule in rules]
+    return texts, {one.name: one.elements for one in container.sets if one.name in names}
 
 
 def _refuses(rule: Rule) -> bool:
