@@ -14,7 +14,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
@@ -25,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import goals
-from bench_commands import CLONE_NEWNET, Entry, entries, iptables, nft_chain, nft_set, portgate_policy
+from bench_commands import CLONE_NEWNET, PORTGATE, Entry, entries, iptables, nft_chain, nft_set, portgate_policy
 
 from portgate.core.net import UDP, Family
 from portgate.sandbox.frames import Probe, packet
@@ -48,7 +47,7 @@ class Firewall(NamedTuple):
 FIREWALLS = (
     Firewall("no firewall", ("true",), lambda _: ""),
     Firewall("connection tracking only", ("nft", "-f", "{}"), lambda _: TRACKED),
-    Firewall("portgate", (str(Path(sys.executable).with_name("portgate")), "apply", "{}", "--yes"), portgate_policy),
+    Firewall("portgate", (*PORTGATE, "apply", "{}", "--yes"), portgate_policy),
     Firewall("nft, one set", ("nft", "-f", "{}"), nft_set),
     Firewall("nft, a chain of rules", ("nft", "-f", "{}"), nft_chain, SLOW),
     Firewall("iptables-nft, a chain", ("iptables-nft-restore", "{}"), iptables, SLOW),

@@ -20,9 +20,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import goals
+from bench_commands import PORTGATE
 
 FIRST_PORT = 10_000
 PER_PROCESS = 2_000
@@ -97,7 +97,7 @@ def _connect(listeners: list[socket.socket], count: int) -> list[socket.socket]:
 def _compare(options: argparse.Namespace) -> None:
     contestants: dict[str, Callable[[], object]] = {
         "ss -tulpnH": lambda: _run("ss", "-tulpnH"),
-        "portgate sockets": lambda: _run(str(Path(sys.executable).with_name("portgate")), "sockets"),
+        "portgate sockets": lambda: _run(*PORTGATE, "sockets"),
         "as a library": lambda: _run(sys.executable, "-c", CAPTURED),
     }
     for run in contestants.values():

@@ -1,7 +1,7 @@
 """From the old rules to the new ones, or back.
 
 Theory
-    After any failure the host has the old rules or the new ones, whole. The load is one transaction of the kernel;
+    After any failure the host has the old rules or the new ones, whole. The load is one transaction of the kernel, or a few;
     what follows it (reading back, proving) either agrees or the snapshot is loaded again. The order is: snapshot,
     load, read back, prove. The snapshot is the reading that was understood, so nothing can come between the two.
 

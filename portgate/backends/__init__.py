@@ -40,7 +40,7 @@ class Session(Protocol):
         """Asks the kernel (or the native parser) whether it would take the artifact; changes nothing."""
 
     def load(self, artifact: Artifact) -> None:
-        """Loads it in one transaction; on failure the old rules stay."""
+        """Loads it in one transaction, or in several where nothing is to pass in between; on failure of the first the old rules stay."""
 
     def generation(self) -> str | None:
         """A cheap token that changes whenever any rule of the host does, else None."""

@@ -61,8 +61,12 @@ def _waiting(chain: Chain) -> Chain:
     return replace(chain, rules=(*chain.rules[:place], _WAIT, *chain.rules[place:]))
 
 
+def refuses(rule: Rule) -> bool:
+    return isinstance(rule.verdict, Drop | Reject)
+
+
 def _blocks(rule: Rule) -> bool:
-    return isinstance(rule.verdict, Drop | Reject) and any(isinstance(part, Lookup) for part in _parts(rule.match))
+    return refuses(rule) and any(isinstance(part, Lookup) for part in _parts(rule.match))
 
 
 def _parts(match: Match) -> tuple[Match, ...]:

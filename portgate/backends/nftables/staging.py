@@ -55,7 +55,7 @@ def staged(script: str) -> Stage | None:
     return Stage(declared, lists, rest, tuple(map(_name, blocks)), anew)
 
 
-def declared(script: str) -> list[str]:
+def declared_sets(script: str) -> list[str]:
     """The sets that a script declares which does nothing else."""
     return [] if "\tchain " in script else re.findall(r"(?m)^\tset (\S+) \{$", script)
 

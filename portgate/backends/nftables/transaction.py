@@ -24,7 +24,7 @@ Facts
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from portgate.backends.nftables import HEADER, TABLE
@@ -39,12 +39,13 @@ from portgate.backends.nftables.emit import (
     set_type,
     sets_of,
 )
+from portgate.backends.nftables.lower import refuses
 from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
 from portgate.core.dataclasses import dataclass, replace
 from portgate.core.diagnostics import Diagnostic, PortgateError
-from portgate.core.ruleset import Chain, Container, Drop, Element, NamedSet, Reject, Rule, Ruleset
+from portgate.core.ruleset import Chain, Container, Element, NamedSet, Rule, Ruleset
 
 THEN = "# then, once that is in force:\n"
 """Parts a script into transactions."""
@@ -106,25 +107,26 @@ def _script(old: Container | None, new: Container | None) -> str:
     if not _in_place(old, new):
         return emit(Ruleset((new,))).text.removeprefix(HEADER)
     if _blocked(old) == _blocked(new):
-        return _at_once(old, new, list(_changed_sets(old, new)))
+        return _at_once("".join(_changed_structure(old, new)), new, list(_changed_sets(old, new)))
     added = tuple(one for one in new.sets if one.name not in old.sets_by_name())
     filled = replace(old, sets=(*old.sets, *added))
     closing, opening = _in_turn(filled, new)
-    blocking = _looked_up(old, new, blocking=True)
-    if not _at_once(filled, new, ()) and all(one.new.name in blocking for one in (*closing, *opening)):
-        return _at_once(old, new, (*closing, *opening))
-    parts = (
-        create(replace(new, sets=added, chains=()), new) if added else "",
-        "".join(text for one in closing for text in _changed_elements(one)),
-        _at_once(filled, new, opening),
-    )
+    rules, blocking = "".join(_changed_structure(filled, new)), _looked_up(old, new, blocking=True)
+    if not rules and all(one.new.name in blocking for one in (*closing, *opening)):
+        return _elements_alone((*closing, *opening))
+    sets = create(replace(new, sets=added, chains=()), new) if added else ""
+    parts = (sets, _elements_alone(closing), _at_once(rules, new, opening))
     return THEN.join(part for part in parts if part)
 
 
-def _at_once(old: Container, new: Container, changes: Sequence[_Change]) -> str:
-    """Changed rules with these changes of elements, in one transaction."""
-    if rules := "".join(_changed_structure(old, new)):
+def _at_once(rules: str, new: Container, changes: Sequence[_Change]) -> str:
+    """Commands about rules, if any, with these changes of elements, in one transaction."""
+    if rules:
         return rules + "".join(map(partial(_declared_anew, new), changes))
+    return _elements_alone(changes)
+
+
+def _elements_alone(changes: Iterable[_Change]) -> str:
     return "".join(text for one in changes for text in _changed_elements(one))
 
 
@@ -134,15 +136,11 @@ def _blocked(container: Container) -> tuple[list[tuple[str, str | None]], dict[s
         (chain.name, rule)
         for chain in sorted(container.chains, key=lambda one: one.name)
         for rule in chain.rules
-        if _refuses(rule)
+        if refuses(rule)
     ]
     names = {name for _, rule in rules for name in sets_of(rule)}
     texts = [(chain, _text(rule)) for chain, rule in rules]
     return texts, {one.name: one.elements for one in container.sets if one.name in names}
-
-
-def _refuses(rule: Rule) -> bool:
-    return isinstance(rule.verdict, Drop | Reject)
 
 
 def _in_place(old: Container, new: Container) -> bool:
@@ -278,7 +276,7 @@ def _looked_up(*containers: Container, blocking: bool) -> set[str]:
         for chain in container.chains
         if chain.base is None or chain.base.kind == "filter"
         for rule in chain.rules
-        if _refuses(rule) is blocking
+        if refuses(rule) is blocking
         for name in sets_of(rule)
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from portgate.backends.nftables import TABLE, batch
 from portgate.backends.nftables.kernel.netlink import answer, attributes, error_of, explanation, refused
-from portgate.backends.nftables.staging import Stage, declared, staged
+from portgate.backends.nftables.staging import Stage, declared_sets, staged
 from portgate.backends.nftables.transaction import THEN
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.diagnostics import Diagnostic, PortgateError
@@ -31,7 +31,7 @@ def load(script: str, run: Run) -> int:
         number += sum(_load(part, run) for part in others)
         done = True
     finally:
-        if not done and (names := declared(first)):
+        if not done and (names := declared_sets(first)):
             run("".join(f"delete set {TABLE} {name}\n" for name in names))
     return number
 
