@@ -11,7 +11,7 @@ from vagrant.pair import Pair
 FAULTS = {
     "one port more": "insert rule inet portgate input tcp dport 9090 accept",
     "IPv6 left open": "insert rule inet portgate input meta nfproto ipv6 accept",
-    "drop turned accept": "chain inet portgate input { policy accept; }",
+    "drop turned accept": "flush chain inet portgate input; chain inet portgate input { policy accept; }",
 }
 
 NETWORK = (
