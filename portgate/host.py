@@ -137,6 +137,8 @@ def _read_rules(backend: str, loaded: Loaded | None) -> Capture:
 
 def _refused(backend: str) -> Capture:
     """Nothing; a note says why where the firewall is here."""
+    if (backends.get(backend).available() or "").startswith(backends.ABSENT):
+        return Capture(())
     try:
         backends.get(backend).session()
     except PortgateError as error:
@@ -179,17 +181,15 @@ def _routes(rules: Capture) -> Capture:
 
 def _listed_interfaces() -> Capture:
     """As ifconfig lists them, which all systems of the BSDs and their kin have."""
-    from subprocess import SubprocessError
-
     from portgate import programs
     from portgate.core.ifconfig import KIND
 
     command = (programs.find("ifconfig") or "ifconfig", "-a")
     try:
         return Capture((Reading(KIND, programs.run(command), " ".join(command)),))
-    except (OSError, SubprocessError) as error:
+    except programs.ProgramError as error:
         remedy = "name them with --from interfaces=..."
-        return Capture((), (Diagnostic("PG448", f"{' '.join(command)}: {programs.why(error)}", remedy=remedy),))
+        return Capture((), (Diagnostic("PG448", f"{' '.join(command)}: {error}", remedy=remedy),))
 
 
 def _sessions() -> Capture:

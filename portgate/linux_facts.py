@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from struct import Struct
-from subprocess import SubprocessError
 
 from portgate import programs
 from portgate.core.capture import Reading
@@ -28,7 +26,6 @@ _LINK_NAME = 3
 _ADDRESS_PEER, _ADDRESS_LOCAL = 1, 2
 _UP = 1
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
-_SYSCTL = Path("/proc/sys")
 _ROUTING = (("rule",), ("route", "show", "table", "all"))
 
 
@@ -68,9 +65,9 @@ def read_routes() -> tuple[tuple[Reading, ...], tuple[Diagnostic, ...]]:
         try:
             told = "".join(programs.run((*command, *words)) for words in _ROUTING)
             readings.append(Reading(kind, told, " ".join((*command, "route"))))
-        except (OSError, SubprocessError) as error:
+        except programs.ProgramError as error:
             remedy = "install iproute2; without it, what rules look up in the routes is not decided"
-            notes.append(Diagnostic("PG421", f"{' '.join(command)}: {programs.why(error)}", remedy=remedy))
+            notes.append(Diagnostic("PG421", f"{' '.join(command)}: {error}", remedy=remedy))
     return tuple(readings), tuple(notes)
 
 
@@ -93,6 +90,7 @@ def _addresses() -> Iterator[tuple[int, tuple[Family, int, int]]]:
 
 def _setting(name: str) -> str:
     try:
-        return f"{name} = {(_SYSCTL / name.replace('.', '/')).read_text().strip()}\n"
+        with open(f"/proc/sys/{name.replace('.', '/')}") as file:
+            return f"{name} = {file.read().strip()}\n"
     except OSError:
         return ""

@@ -60,7 +60,7 @@ def install(state: State, generation: Generation, openings: Sequence[Kept], top:
             state.write(name, step.text.encode(errors="surrogateescape"))
         for name in {*_written(state)} - {name for name, _ in steps}:
             state.remove(name)
-        directory = state.path.resolve()
+        directory = Path(state.path).resolve()
         closing, opening = (
             [_command(directory, name, step) for name, step in steps if name.startswith(f"{first}.")]
             for first in (CLOSED, RULES)
@@ -114,7 +114,7 @@ def told(state: State) -> str:
     if top is None:
         return "nothing: this network namespace is not the machine's"
     written = _written(state)
-    by = services.enabled(top, state.path.resolve() / written[0]) if written else None
+    by = services.enabled(top, Path(state.path).resolve() / written[0]) if written else None
     return "nothing of portgate's" if by is None else f"{_whose(state)}, by {by}"
 
 
@@ -128,4 +128,4 @@ def _whose(state: State) -> str:
     for one in history.generations(state):
         if one.closed and content == {name: step.text.encode(errors="surrogateescape") for name, step in _steps(one)}:
             return f"{one.policy}, revision {one.revision}"
-    return f"{state.path / min(content)}, which is of no generation that is kept"
+    return f"{state.path}/{min(content)}, which is of no generation that is kept"

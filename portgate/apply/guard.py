@@ -42,7 +42,7 @@ _SYSTEMD = Path("/run/systemd/system")
 
 def arm(opened: state.State, entry: Entry) -> None:
     """Starts a guard for the journal that is there, and waits until it is ready. Errors: PortgateError PG546."""
-    command = command_of(str(opened.path.resolve()), entry.id)
+    command = command_of(os.path.realpath(opened.path), entry.id)
     environment = {**os.environ, "PYTHONPATH": _package_path()}
     try:
         starter = subprocess.Popen(
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for one in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(one, signal.SIG_IGN)
-    with state.opened(Path(directory)) as opened:
+    with state.opened(directory) as opened:
         entry = journal.current(opened)
         snapshot = journal.snapshot(opened)
         if entry is None or entry.id != name or snapshot is None:

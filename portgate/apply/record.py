@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from portgate import __version__
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from portgate.core.capture import Artifact
 
 _FILE = "applied.json"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h, Linux 5.14
 
 
@@ -112,8 +111,8 @@ def host_identity() -> str | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        boot = _BOOT_ID.read_text(encoding="ascii").strip()
-        with socket.socket(socket.AF_UNIX) as any_socket:
+        with open(_BOOT_ID) as file, socket.socket(socket.AF_UNIX) as any_socket:
+            boot = file.read().strip()
             cookie = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
     except OSError:
         return None

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -22,21 +21,21 @@ _ROOM = 1 << 16  # more than a record takes
 _REMEDY = "name another directory in PORTGATE_STATE_DIR, or repair this one"
 
 
-def state_path() -> Path:
+def state_path() -> str:
     """Where the state lies: $PORTGATE_STATE_DIR, else /var/lib/portgate."""
-    return Path(os.environ.get("PORTGATE_STATE_DIR") or DEFAULT_DIRECTORY)
+    return os.environ.get("PORTGATE_STATE_DIR") or DEFAULT_DIRECTORY
 
 
 class State:
     """The open state directory. Errors of every method: PortgateError PG520."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self._directory = descriptor
 
     def read(self, name: str, limit: int | None = MAX_BYTES) -> bytes | None:
         """None when there is no such file."""
-        with _explained(self.path / name):
+        with _explained(f"{self.path}/{name}"):
             try:
                 descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._directory)
             except FileNotFoundError:
@@ -46,19 +45,19 @@ class State:
 
     def write(self, name: str, data: bytes) -> None:
         """Atomically: after a crash the file is the old one or the new one, whole."""
-        with _explained(self.path / name):
+        with _explained(f"{self.path}/{name}"):
             self._write_beside(name, data)
             os.rename(self._beside(name), name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             os.fsync(self._directory)
 
     def remove(self, name: str) -> None:
         """Nothing when there is no such file."""
-        with _explained(self.path / name):
+        with _explained(f"{self.path}/{name}"):
             self._remove(name)
 
     def rename(self, name: str, folder: State, new: str) -> None:
         """Moves a file into a folder of this directory; nothing when there is no such file."""
-        with _explained(self.path / name):
+        with _explained(f"{self.path}/{name}"):
             try:
                 os.rename(name, new, src_dir_fd=self._directory, dst_dir_fd=folder._directory)
             except FileNotFoundError:
@@ -69,12 +68,12 @@ class State:
     def names(self) -> list[str]:
         """The files in this directory."""
         with _explained(self.path):
-            return os.listdir(self._directory)  # noqa: PTH208 - a descriptor, which pathlib does not take
+            return os.listdir(self._directory)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[State]:
         """A directory in this one, with the same rules, which is made where it is missing."""
-        path = self.path / name
+        path = f"{self.path}/{name}"
         with _explained(path):
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self._directory)
@@ -95,7 +94,7 @@ class State:
 
     def open_lock(self) -> int:
         """The descriptor of the lock file, which the caller closes."""
-        with _explained(self.path / "lock"):
+        with _explained(f"{self.path}/lock"):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open("lock", flags, 0o600, dir_fd=self._directory)
 
@@ -120,23 +119,23 @@ class State:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[State]:
+def opened(path: str | os.PathLike[str]) -> Iterator[State]:
     """The state in `path`, which is made where it is missing. Errors: PortgateError PG520."""
     with _explained(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.makedirs(path, mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _require_ours(path, os.fstat(descriptor))
-        yield State(path, descriptor)
+        yield State(os.fspath(path), descriptor)
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def found(path: Path) -> Iterator[State | None]:
+def found(path: str | os.PathLike[str]) -> Iterator[State | None]:
     """The state in `path`, None where there is none; nothing is made. Errors: PortgateError PG520."""
     with _explained(path):
-        there = path.is_symlink() or path.exists()
+        there = os.path.lexists(path)
     if there:
         with opened(path) as state:
             yield state
@@ -144,7 +143,7 @@ def found(path: Path) -> Iterator[State | None]:
         yield None
 
 
-def _require_ours(path: Path, found: os.stat_result) -> None:
+def _require_ours(path: str | os.PathLike[str], found: os.stat_result) -> None:
     """Whoever can write there could make portgate skip an apply."""
     if found.st_uid not in (0, os.geteuid()):
         raise _unusable(f"{path} belongs to the user {found.st_uid}")
@@ -153,7 +152,7 @@ def _require_ours(path: Path, found: os.stat_result) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:

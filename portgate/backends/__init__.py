@@ -15,10 +15,10 @@ the same policy is an empty plan.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the names of backends are wanted by `portgate --help`, the values are not
@@ -130,15 +130,18 @@ def readers() -> Iterator[str]:
     return (name for name in _folders() if _has(name, "live"))
 
 
+_HERE = os.path.dirname(__file__)
+
+
 @cache
 def _folders() -> tuple[str, ...]:
-    return tuple(module.name for module in iter_modules(__path__) if module.ispkg)
+    return tuple(sorted(name for name in os.listdir(_HERE) if os.path.exists(f"{_HERE}/{name}/__init__.py")))
 
 
 @cache
 def _has(name: str, part: str) -> bool:
     """Found without an import, for `portgate --help` asks."""
-    return any(module.name == part for module in iter_modules([f"{path}/{name}" for path in __path__]))
+    return any(os.path.exists(f"{_HERE}/{name}/{part}{rest}") for rest in (".py", "/__init__.py"))
 
 
 def get(name: str) -> Backend:
@@ -179,7 +182,7 @@ ABSENT = "there is no "
 
 def refusals(some: Iterable[Backend]) -> tuple[Diagnostic, ...]:
     """Why none of these can be used: the first of those that are here, for the others lack the same; if none is here, each."""
-    from portgate.core.diagnostics import Diagnostic  # noqa: PLC0415 - not wanted by `portgate --help`
+    from portgate.core.diagnostics import Diagnostic
 
     told = [(one.name, one.available() or "") for one in some]
     here = [(name, reason) for name, reason in told if not reason.startswith(ABSENT)]

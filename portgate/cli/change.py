@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -238,6 +237,8 @@ def outcome(done: Applied) -> Iterable[str]:
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
     """A closed terminal or a polite kill ends like Ctrl-C: the old rules are restored on the way out."""
+    import signal
+
     ending = [one for one in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
     before = {one: signal.signal(one, signal.default_int_handler) for one in ending}
     try:

@@ -9,10 +9,10 @@ Rules of this package
 from __future__ import annotations
 
 import gc
+import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from portgate.core.dataclasses import dataclass
@@ -91,7 +91,7 @@ def _policy(path: str, files: Files, mistakes: Mistakes, today: date) -> Policy 
     names = Names(root, files, records, mistakes)
     entries = Entries(names, records, mistakes, today)
     return Policy(
-        name=records.optional(fields, "name", values.prose) or PurePosixPath(files.policies[0]).stem,
+        name=records.optional(fields, "name", values.prose) or _stem(files.policies[0]),
         description=records.optional(fields, "description", values.prose) or "",
         inbound=entries.rulebook(fields.get("inbound"), grammar.INBOUND, Default.DROP),
         outbound=entries.rulebook(fields.get("outbound"), grammar.OUTBOUND, Default.ACCEPT),
@@ -102,3 +102,7 @@ def _policy(path: str, files: Files, mistakes: Mistakes, today: date) -> Policy 
         files=tuple(files.policies),
         zones=names.zones(),
     )
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(posixpath.basename(path))[0]

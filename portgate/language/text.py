@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 
 from portgate.core.diagnostics import Span
 from portgate.language.mistakes import Mistakes
@@ -28,10 +29,11 @@ def decode(data: bytes, file: str, limit: int, mistakes: Mistakes) -> str | None
         mistakes.add("PG103", "the file looks like UTF-16", Span(file, 1, 1, 1, 1), "save the file as UTF-8")
         mistakes.damaged = True
         return None
+    data = data.removeprefix(BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
-        text = data.decode("utf-8-sig", "replace")
+        text = data.decode(errors="replace")
         _report_encoding(data, error, file, mistakes)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -47,7 +49,7 @@ def _looks_like_utf16(data: bytes) -> bool:
 
 
 def _report_encoding(data: bytes, error: UnicodeDecodeError, file: str, mistakes: Mistakes) -> None:
-    before = data[: error.start].decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    before = data[: error.start].decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     place = _span(before + "?", len(before), 1, file)
     detail = f"the byte 0x{data[error.start]:02x} is not UTF-8"
     mistakes.add("PG103", detail, place, "save the file as UTF-8")

@@ -7,11 +7,11 @@ Nothing else in portgate names a source, so adding one is adding a file. What re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from itertools import chain
-from pkgutil import iter_modules
 from typing import Protocol, cast
 
 from portgate.core.capture import Reading
@@ -47,7 +47,8 @@ def source_of(kind: str) -> Source | None:
 
 @cache
 def _names() -> tuple[str, ...]:
-    return tuple(found.name for found in iter_modules(__path__) if not found.ispkg)
+    found = (os.path.splitext(one) for one in os.listdir(os.path.dirname(__file__)))
+    return tuple(sorted(name for name, kind in found if kind == ".py" and name != "__init__"))
 
 
 def _source(name: str) -> Source:

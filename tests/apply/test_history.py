@@ -31,8 +31,8 @@ def confirmed(state: State, *messages: str) -> None:
 def test_a_generation_is_read_as_it_was_written(state: State) -> None:
     confirmed(state, "why")
     assert list(history.generations(state)) == [replace(ONE, revision=1)]
-    assert (state.path / "history").stat().st_mode & 0o777 == 0o700
-    assert (state.path / "history" / "000001").stat().st_mode & 0o777 == 0o600
+    assert (Path(state.path) / "history").stat().st_mode & 0o777 == 0o700
+    assert (Path(state.path) / "history" / "000001").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_not_confirmed_is_no_generation(state: State) -> None:
@@ -67,7 +67,7 @@ def test_a_bounded_number_is_kept_and_numbers_go_on(state: State) -> None:
 
 def test_a_damaged_generation_is_left_out(state: State) -> None:
     confirmed(state, "one", "two")
-    (state.path / "history" / "000001").write_bytes(b"nonsense")
+    (Path(state.path) / "history" / "000001").write_bytes(b"nonsense")
     assert [one.revision for one in history.generations(state)] == [2]
     with pytest.raises(PortgateError, match="PG549"):
         history.find(state, 1)
@@ -75,7 +75,7 @@ def test_a_damaged_generation_is_left_out(state: State) -> None:
 
 def test_a_link_in_place_of_the_folder_is_not_followed(state: State, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (state.path / "history").symlink_to(tmp_path / "elsewhere")
+    (Path(state.path) / "history").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PortgateError, match="PG520"):
         confirmed(state, "one")
     assert list((tmp_path / "elsewhere").iterdir()) == []

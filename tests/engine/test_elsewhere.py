@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +36,7 @@ def test_interfaces_are_those_that_ifconfig_lists(monkeypatch: pytest.MonkeyPatc
 
 def test_without_ifconfig_a_note_says_how_to_name_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: Sequence[str]) -> str:
-        raise subprocess.CalledProcessError(1, command, stderr="ifconfig: not permitted\n")
+        raise programs.ProgramError("ifconfig: not permitted")
 
     monkeypatch.setattr(programs, "run", run)
     found = host.capture_facts()

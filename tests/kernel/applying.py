@@ -24,7 +24,7 @@ def memory() -> int:
 
 
 def on_disk() -> int:
-    return sum(one.stat().st_size for one in state_path().rglob("*") if one.is_file())
+    return sum(one.stat().st_size for one in Path(state_path()).rglob("*") if one.is_file())
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -87,7 +86,7 @@ def break_a_load(store: str, program: str) -> None:
     change = backend.transaction(backend.parse((before,)), backend.lower(compiler.compile(loaded(NEW), TODAY)))
     assert change is not None
     host, run = namespace(), programs.run
-    failures = [subprocess.CalledProcessError(1, program, stderr="no memory")]
+    failures = [programs.ProgramError("no memory")]
 
     def breaking(command: Sequence[str], text: str = "") -> str:
         if command[0].endswith(program) and namespace() == host and failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ TABLES = "portgate-"  # begins the name of every table of ours
 FLOW = ":portgate"  # the name of our states
 LIVE, SPARE, GUARD = 28, 29, 31  # sets: of the rules in force, of those on their way in or out, of the guard
 GUARD_NUMBER = 65521  # behind all rules of ours
+NO_IPFW = "there is no ipfw here; it is a packet filter of FreeBSD"
 LACKING = (
     "DNAT", "FORWARDED", "SOURCE_LIMITS", "OTHER_LIMITS", "SOFT_LIMITS", "BURSTS", "TIMED_ELEMENTS", "DCCP_PORTS",
     "OTHER_REDIRECTS", "RARE_ICMP_TYPES", "EXTREME_LIMITS", "INTERFACE_PLUS", "PROTOCOL_ZERO", "UDPLITE_FORWARDS",
@@ -37,6 +39,8 @@ class Ipfw:
         return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
+        if not sys.platform.startswith("freebsd"):
+            return NO_IPFW
         from portgate.backends.ipfw import session
 
         return session.available()

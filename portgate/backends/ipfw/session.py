@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 from portgate import programs
-from portgate.backends.ipfw import GUARD, GUARD_NUMBER, LIVE, MARK, SPARE, TABLES
+from portgate.backends.ipfw import GUARD, GUARD_NUMBER, LIVE, MARK, NO_IPFW, SPARE, TABLES
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.programs import Answer, Runner
@@ -31,8 +29,8 @@ _HEADER = re.compile(r"--- table\(([^),]+)\)")
 
 def available(runner: Runner = programs.ask) -> str | None:
     """None when this host filters with ipfw and lets us at it, else why not and what to do."""
-    if not sys.platform.startswith("freebsd") or programs.find("ipfw") is None:
-        return "there is no ipfw here; it is a packet filter of FreeBSD"
+    if programs.find("ipfw") is None:
+        return NO_IPFW
     if os.geteuid() != 0:
         return "only root may ask ipfw; run this command as root"
     if runner(("sysctl", "-n", SETTINGS[0]), "").status != 0:
@@ -130,7 +128,7 @@ class IpfwSession:
     def _answer(self, *command: str, text: str = "") -> Answer:
         try:
             return self._run(command, text)
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except programs.ProgramError as error:
             raise PortgateError(Diagnostic("PG482", f"{command[0]} can't be run: {error}", remedy=_REMEDY)) from error
 
 

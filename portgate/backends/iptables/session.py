@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -176,9 +175,9 @@ def _destroy(argv: list[str]) -> None:
     for left in reversed(range(_DESTROY_TRIES)):
         try:
             programs.run(argv)
-        except (OSError, subprocess.SubprocessError) as error:
+        except programs.ProgramError as error:
             if left == 0:
-                raise PortgateError(Diagnostic("PG533", f"{' '.join(argv)}: {programs.why(error)}")) from error
+                raise PortgateError(Diagnostic("PG533", f"{' '.join(argv)}: {error}")) from error
             time.sleep(0.1)
         else:
             return
@@ -187,8 +186,8 @@ def _destroy(argv: list[str]) -> None:
 def _told(argv: list[str], text: str) -> None:
     try:
         programs.run(argv, text)
-    except (OSError, subprocess.SubprocessError) as error:
-        complaint = programs.why(error)
+    except programs.ProgramError as error:
+        complaint = str(error)
         raise PortgateError(Diagnostic("PG533", f"{' '.join(argv)}: {complaint}{_quoted(complaint, text)}")) from error
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from portgate.backends.nftables.tokens import value
-from portgate.backends.nftables.values import DataType, NotUnderstoodError
+from portgate.backends.nftables.values import DataType, NotUnderstoodError, Run
 from portgate.core.net import Family, Interval, intervals
 from portgate.core.ruleset import Box, Element, elements_of
 
@@ -26,14 +26,6 @@ _WORD = r"(?>tcp|udplite|udp|sctp|dccp|[0-9A-Fa-f:][0-9A-Fa-f:./-]*+)"  # protoc
 _ITEM = re.compile(rf'({_WORD}(?>(?: \. {_WORD})*))(?>( comment "[^"\n]*+")?)(,?\s+)')
 _PLAIN = re.compile(r"[0-9A-Fa-f:./,\s-]+")
 _COMMENT = slice(len(' comment "'), -1)
-
-
-class Run(str):
-    """A word that stands for a list of elements. **Shape** `comments` has one for each key, "" for none; () when there are none."""
-
-    __slots__ = ("comments", "keys")
-    keys: Sequence[str]
-    comments: Sequence[str]
 
 
 def fold(text: str) -> tuple[str, dict[str, Run]]:

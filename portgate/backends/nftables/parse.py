@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from portgate.backends.nftables import listing, render, sets, statements, values
+from portgate.backends.nftables import render, sets, statements, values
 from portgate.backends.nftables.draft import Draft
 from portgate.backends.nftables.matches import FAMILIES, Scope
 from portgate.backends.nftables.tables import Body, Key, Table, follow
@@ -78,7 +78,9 @@ def _read(reading: Reading) -> Iterator[tuple[Key, Container]]:
     if reading.kind == "nft-json":
         document = _load(reading)
     elif reading.kind == "nft":
-        document = listing.to_json(reading.text, reading.source)
+        from portgate.backends.nftables.listing import to_json
+
+        document = to_json(reading.text, reading.source)
     else:
         return
     match document:

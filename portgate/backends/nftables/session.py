@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import CDLL, c_bool, c_char_p, c_void_p
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 from portgate.backends.nftables import TABLE
@@ -30,7 +29,7 @@ from portgate.core.capture import Artifact, Loaded, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 LONG = 1 << 18  # characters of a complete text, from which on to conclude is quicker than to list
-DISTRIBUTION = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
+DISTRIBUTION = "/usr/lib/python3/dist-packages/nftables/nftables.py"
 
 
 def available() -> str | None:
@@ -226,7 +225,7 @@ def _binding() -> ModuleType:
 def _distribution() -> ModuleType | None:
     """Looked up by its place, because a virtual environment hides it."""
     specification = importlib.util.spec_from_file_location("portgate_libnftables", DISTRIBUTION)
-    if not DISTRIBUTION.exists() or specification is None or specification.loader is None:
+    if not os.path.exists(DISTRIBUTION) or specification is None or specification.loader is None:
         return None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
@@ -237,8 +236,9 @@ def _distribution() -> ModuleType | None:
 
 
 def _generation(number: int) -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    namespace = os.stat("/proc/thread-self/ns/net").st_ino
     return f"{boot}:{namespace}:{number}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from operator import itemgetter
 
-from portgate.backends.nftables import bulk, matches, values
+from portgate.backends.nftables import matches, values
 from portgate.backends.nftables.values import DataType, NotUnderstoodError
 from portgate.core.dataclasses import dataclass
 from portgate.core.net import normalize
@@ -70,8 +70,10 @@ def key_types(written: object, family: str) -> tuple[tuple[Field, ...], tuple[Da
 
 
 def _elements(types: tuple[DataType, ...], item: object) -> Iterable[Element]:
-    if isinstance(item, bulk.Run):
-        return bulk.elements(types, item)
+    if isinstance(item, values.Run):
+        from portgate.backends.nftables.bulk import elements
+
+        return elements(types, item)
     one = _element(types, item)
     return () if values.is_empty(one.box) else (one,)
 

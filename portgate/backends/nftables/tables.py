@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import NamedTuple
 
-from portgate.backends.nftables import listing, render, values
+from portgate.backends.nftables import render, values
 from portgate.backends.nftables.values import NotUnderstoodError
 from portgate.core.dataclasses import dataclass
 from portgate.core.ruleset import ChainKind, Hook
@@ -227,6 +227,8 @@ def _on_element(verb: str, _kind: str, body: Body, table: Table) -> bool:
 def _spelled_out(statement: object) -> object:
     """nft 1.0.6 gives `jump { ... }` as text inside of its JSON."""
     if isinstance(statement, str):
-        inner = listing.rule(statement)
+        from portgate.backends.nftables.listing import rule
+
+        inner = rule(statement)
         return inner[0] if len(inner) == 1 else {"opaque": {"text": statement}}
     return statement

@@ -40,7 +40,6 @@ from portgate.backends.nftables.emit import (
     sets_of,
 )
 from portgate.backends.nftables.lower import refuses
-from portgate.backends.nftables.tokens import seconds
 from portgate.core import words as core_words
 from portgate.core.capture import Artifact, Reading
 from portgate.core.dataclasses import dataclass, replace
@@ -80,6 +79,8 @@ _EXPIRES = r'"[^"\n]*"|(?<= expires )\S+?(?=[,\s])'
 def _aged(found: re.Match[str], elapsed: int) -> str:
     if found[0].startswith('"'):
         return found[0]
+    from portgate.backends.nftables.tokens import seconds
+
     left = seconds(found[0])
     return f"{left - elapsed}s" if left > elapsed else OVER
 
@@ -199,7 +200,7 @@ def _changed_rules(old: Chain, new: Chain | None) -> Iterator[str]:
         yield f"flush chain {TABLE} {old.name}\n"
         yield from (f"add rule {TABLE} {old.name} {text}\n" for text in after)
         return
-    from difflib import SequenceMatcher  # noqa: PLC0415 - only where a chain of ours was edited
+    from difflib import SequenceMatcher
 
     anchor: int | None = None
     for kind, start, end, new_start, new_end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():

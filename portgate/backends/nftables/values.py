@@ -5,7 +5,7 @@ An `interval` here may be empty (first > last): a value that no packet has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton  # a pure function
 
 from portgate.backends.nftables import words
@@ -14,6 +14,14 @@ from portgate.core.net import ICMP_TYPES, ICMPV6_TYPES, Interval, Intervals, int
 from portgate.core.ruleset import Box, CtState, Field
 
 EMPTY: Interval = (1, 0)
+
+
+class Run(str):
+    """A word that stands for a long list of elements (see bulk.py). **Shape** `comments` has one for each key, "" for none; () when there are none."""
+
+    __slots__ = ("comments", "keys")
+    keys: Sequence[str]
+    comments: Sequence[str]
 
 
 class NotUnderstoodError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ class Pf:
         return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
-        from portgate.backends.pf import session
+        from portgate import programs
 
-        return session.available()
+        if programs.find("pfctl") is None:
+            return "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
+        if not os.access("/dev/pf", os.R_OK | os.W_OK):
+            return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
+        return None
 
     def lower(self, desired: Ruleset) -> Ruleset:
         return desired

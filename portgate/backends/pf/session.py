@@ -12,10 +12,8 @@ Facts
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -31,15 +29,6 @@ _REMEDY = "run portgate as root on OpenBSD, FreeBSD or macOS; elsewhere `portgat
 def native_dialect() -> str:
     """The dialect of the system that this runs on; elsewhere OpenBSD's."""
     return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
-
-
-def available() -> str | None:
-    """None when this host has pf and lets us at it, else why not and what to do."""
-    if programs.find("pfctl") is None:
-        return "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
-    if not os.access("/dev/pf", os.R_OK | os.W_OK):
-        return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
-    return None
 
 
 _SWITCH_ON = {
@@ -139,7 +128,7 @@ class PfSession:
     def _answer(self, *words: str, text: str = "") -> Answer:
         try:
             return self._run(("pfctl", *words), text)
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except programs.ProgramError as error:
             raise PortgateError(Diagnostic("PG472", f"pfctl can't be run: {error}", remedy=_REMEDY)) from error
 
 

@@ -8,12 +8,12 @@ Facts
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
-from pathlib import Path
 from struct import Struct
 from typing import ParamSpec, TypeVar
 
@@ -23,7 +23,7 @@ from portgate.sockets.live.diag import STREAMS, Devices
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_NET = Path("/proc/net")
+_NET = "/proc/net"
 _ESTABLISHED, _CLOSE, _LISTEN = "01", "07", "0A"
 _WORDS = {8: Struct("=I"), 32: Struct("=4I")}
 _NETWORK = {8: Struct(">I"), 32: Struct(">4I")}
@@ -37,7 +37,7 @@ def _understood(ask: Callable[P, T]) -> Callable[P, T]:
         try:
             return ask(*args, **named)
         except (ValueError, LookupError) as error:
-            raise OSError(errno.EBADMSG, f"not as this kernel is known to write it ({error})", str(_NET)) from error
+            raise OSError(errno.EBADMSG, f"not as this kernel is known to write it ({error})", _NET) from error
 
     return asked
 
@@ -84,7 +84,7 @@ End = tuple[str, str]
 
 def _sockets(name: str) -> Iterator[tuple[End, End, str, str, str]]:
     """Local end, remote end, state, user id and inode of each socket of both families."""
-    without_ipv6 = not (_NET / f"{name}6").exists()
+    without_ipv6 = not os.path.exists(f"{_NET}/{name}6")
     for file in (name,) if without_ipv6 else (name, f"{name}6"):
         for line in _lines(file):
             _, local, remote, state, _, _, _, user, _, inode, *_ = line.split()
@@ -94,7 +94,7 @@ def _sockets(name: str) -> Iterator[tuple[End, End, str, str, str]]:
 
 
 def _lines(file: str) -> Iterator[str]:
-    with (_NET / file).open() as lines:
+    with open(f"{_NET}/{file}") as lines:
         next(lines, None)
         yield from lines
 

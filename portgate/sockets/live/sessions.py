@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from portgate.core.capture import Reading
 from portgate.core.sessions import KIND, Session, session_of
@@ -53,8 +52,7 @@ def _of_ancestors() -> Iterator[str]:
         if pid <= 1:
             return
         try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            status = Path(f"/proc/{pid}/stat").read_bytes()
+            environment, status = _read(f"/proc/{pid}/environ"), _read(f"/proc/{pid}/stat")
         except OSError:
             return
         for one in environment.split(b"\0"):
@@ -62,3 +60,8 @@ def _of_ancestors() -> Iterator[str]:
             if name == _VARIABLE.encode():
                 yield value.decode(errors="replace")
         pid = int(status.rpartition(b")")[2].split()[1])
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

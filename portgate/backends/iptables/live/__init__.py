@@ -9,18 +9,16 @@ Facts
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 from portgate import programs
 from portgate.core.capture import Capture, Reading
 from portgate.core.diagnostics import Diagnostic
 
-_LIBRARY = Path(__file__).with_name("library.py")
+_LIBRARY = os.path.join(os.path.dirname(__file__), "library.py")
 _REMEDY = (
     "install iptables-legacy-save (`apt install iptables`), or python-iptables (`pip install 'portgate[iptables]'`)"
 )
@@ -50,8 +48,8 @@ def _listed(commands: Iterable[tuple[str, list[str]]]) -> tuple[list[Reading], l
             continue
         try:
             text = steady(programs.run(argv))
-        except (OSError, subprocess.SubprocessError) as error:
-            notes.append(Diagnostic("PG421", f"{' '.join(argv)}: {programs.why(error)}"))
+        except programs.ProgramError as error:
+            notes.append(Diagnostic("PG421", f"{' '.join(argv)}: {error}"))
             continue
         readings.append(Reading(kind, text, " ".join(argv)))
     return [one for one in readings if one.text.strip()], notes
@@ -71,13 +69,16 @@ def _legacy(family: str) -> list[str]:
     """What lists the legacy tables of a family; nothing when the host has neither the program nor python-iptables."""
     if path := programs.find(f"{family}tables-legacy-save"):
         return [path]
-    return [sys.executable, "-I", str(_LIBRARY), family] if find_spec("iptc") else []
+    from importlib.util import find_spec
+
+    return [sys.executable, "-I", _LIBRARY, family] if find_spec("iptc") else []
 
 
 def has_legacy_tables(family: str) -> bool:
     """Also when it can't be known: then the program may say why."""
     try:
-        return bool(Path(f"/proc/thread-self/net/{family}_tables_names").read_text(encoding="ascii").strip())
+        with open(f"/proc/thread-self/net/{family}_tables_names") as names:
+            return bool(names.read().strip())
     except FileNotFoundError:
         return False
     except OSError:

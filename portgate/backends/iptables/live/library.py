@@ -17,7 +17,7 @@ def _listing(family: str) -> Iterator[str]:
     import iptc  # noqa: PLC0415 - optional
 
     kind = iptc.Table6 if family == "ip6" else iptc.Table
-    with open(f"/proc/self/net/{family}_tables_names", encoding="ascii") as names:  # noqa: PTH123 - no pathlib: it starts quicker
+    with open(f"/proc/self/net/{family}_tables_names", encoding="ascii") as names:
         tables = names.read().split()
     for name in tables:
         table = kind(name, autocommit=False)

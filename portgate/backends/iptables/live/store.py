@@ -5,10 +5,9 @@ Every command that reads a host asks this, also where another backend is in use:
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from portgate import programs
 from portgate.backends.iptables import live
@@ -39,7 +38,7 @@ def default_store() -> str:
         return "legacy"
     usual = programs.find("iptables")
     has_nft = programs.find("iptables-nft-restore") is not None
-    return "legacy" if not has_nft or (usual and "legacy" in Path(usual).resolve().name) else "nft"
+    return "legacy" if not has_nft or (usual and "legacy" in os.path.basename(os.path.realpath(usual))) else "nft"
 
 
 def _legacy_listings() -> Iterator[str]:
@@ -52,7 +51,8 @@ def _legacy_listings() -> Iterator[str]:
 def _may_change() -> bool:
     """Whether this process has CAP_NET_ADMIN."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        with open("/proc/self/status", errors="replace") as file:
+            status = file.read()
     except OSError:
         return False
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
@@ -62,5 +62,5 @@ def _may_change() -> bool:
 def said(argv: list[str]) -> str:
     try:
         return programs.run(argv)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PortgateError(Diagnostic("PG463", f"{' '.join(argv)}: {programs.why(error)}")) from error
+    except programs.ProgramError as error:
+        raise PortgateError(Diagnostic("PG463", f"{' '.join(argv)}: {error}")) from error
