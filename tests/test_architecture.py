@@ -41,7 +41,7 @@ LAYERS = {
 
 # Modules of the standard library that compute, and do nothing else.
 PURE = {
-    "__future__", "abc", "array", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
+    "__future__", "abc", "array", "bisect", "codecs", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum",
     "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "posixpath", "re", "shlex", "string", "struct", "textwrap",
     "types", "typing", "unicodedata", "xml", "zlib",
 }  # fmt: skip
@@ -49,8 +49,8 @@ PURE_LAYERS = ("core", "language", "report", "backends", "sockets")  # but for s
 # What a pure layer may import besides, each for a reason.
 THIRD_PARTY = {"language": {"yaml"}, "report": {"rich"}, "cli": {"click"}}
 PURE_EXCEPTIONS = {
-    "portgate/backends/__init__.py": {"importlib", "pkgutil"},  # discovery
-    "portgate/sockets/__init__.py": {"importlib", "pkgutil"},  # discovery
+    "portgate/backends/__init__.py": {"importlib", "os"},  # discovery
+    "portgate/sockets/__init__.py": {"importlib", "os"},  # discovery
     "portgate/language/": {
         "gc",
         "io",
@@ -59,6 +59,7 @@ PURE_EXCEPTIONS = {
 }
 # Modules that act, and what of them does not.
 PURE_NAMES = {
+    "sys": {"platform"},
     "socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton", "inet_aton"},
     "urllib.parse": {"quote"},
     "pathlib": {"PurePath", "PurePosixPath"},

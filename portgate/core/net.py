@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import partial
 from itertools import repeat
-from operator import itemgetter
+from operator import and_, itemgetter, or_
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton  # pure functions; the only use of this module
 
 from portgate.core.dataclasses import dataclass
@@ -223,11 +223,16 @@ def intervals(family: Family, texts: Sequence[str]) -> list[Interval]:
 
 def plain_intervals(family: Family, texts: Sequence[str]) -> list[Interval]:
     """The same without ranges. Errors: OSError, ValueError or KeyError for anything else."""
-    if "/" in " ".join(texts):
-        return list(map(ipv4_prefix if family is Family.IPV4 else ipv6_prefix, texts))
-    kind = AF_INET if family is Family.IPV4 else AF_INET6
-    numbers = list(map(_NUMBER, map(inet_pton, repeat(kind), texts)))
-    return list(zip(numbers, numbers, strict=True))
+    kind, host_bits = (AF_INET, _HOST_BITS) if family is Family.IPV4 else (AF_INET6, _HOST_BITS6)
+    if "/" not in " ".join(texts):
+        numbers = list(map(_NUMBER, map(inet_pton, repeat(kind), texts)))
+        return list(zip(numbers, numbers, strict=True))
+    parts = [text.partition("/") for text in texts]
+    numbers = [_NUMBER(inet_pton(kind, address)) for address, _, _ in parts]
+    hosts = [host_bits[length] if slash else 0 for _, slash, length in parts]
+    if any(map(and_, numbers, hosts)):
+        raise ValueError("host bits are set")
+    return list(zip(numbers, map(or_, numbers, hosts), strict=True))
 
 
 def _interval(family: Family, text: str) -> Interval:

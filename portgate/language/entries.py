@@ -113,7 +113,7 @@ class Entries:
             return []
         try:
             traffic = self._names.traffics(columns["port"])
-            peers = {key: [*map(self._peers.named, columns[key])] for key in _PEER_KEYS & columns.keys()}
+            peers = {key: self._peers.all_named(columns[key]) for key in _PEER_KEYS & columns.keys()}
             properties = {key: [*map(_PROPERTIES[key], columns[key])] for key in columns if key in _PROPERTIES}
             given = [*map(values.identifier, columns["id"])] if "id" in columns else []
         except MistakeError:

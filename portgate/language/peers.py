@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from portgate.core.dataclasses import many
 from portgate.core.net import ANY_ADDRESS, AddressSet, normalize
 from portgate.core.policy import Peer
-from portgate.language import grammar
+from portgate.language import grammar, values
 from portgate.language.mistakes import Mistakes
 from portgate.language.names import Names
 from portgate.language.nodes import Broken, Mapping, Node, Pair, Scalar, Sequence, is_null
@@ -43,6 +46,13 @@ class PeerReader:
         if found is None:
             found = self._known[text] = (self._names.peer(text),)
         return found
+
+    def all_named(self, words: Collection[str]) -> list[Peers]:
+        """The same of many texts. Errors: MistakeError."""
+        new = [text for text in dict.fromkeys(words) if text not in self._known and text not in self._names.peers]
+        found = values.ipv4_prefixes(new)
+        self._known.update(zip(found, zip(many(Peer(), len(found), addresses=found.values())), strict=True))
+        return list(map(self.named, words))
 
     def _other(self, node: Node) -> Peers:
         if type(node) is Mapping:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import date
 from functools import lru_cache, partial
 
+from portgate.core.dataclasses import many
 from portgate.core.net import (
     ANY_ADDRESS,
     PORT_MAX,
@@ -21,6 +22,7 @@ from portgate.core.net import (
     ipv6_prefix,
     parse_address,
     parse_prefix,
+    plain_intervals,
 )
 from portgate.core.policy import Limit, Traffic, Unit
 from portgate.language import grammar
@@ -180,6 +182,16 @@ def addresses(text: str) -> AddressSet:
     if is_mapped(interval):
         raise _mapped(text, interval)
     return AddressSet((), (interval,))
+
+
+def ipv4_prefixes(words: Iterable[str]) -> dict[str, AddressSet]:
+    """Those of many words that are addresses or prefixes of IPv4; none of them where a word only looks like one."""
+    likely = [text for text in words if text[:1].isdigit() and ":" not in text and "-" not in text]
+    try:
+        found = plain_intervals(Family.IPV4, likely)
+    except (OSError, ValueError, KeyError):
+        return {}
+    return dict(zip(likely, many(AddressSet(), len(found), v4=[(one,) for one in found]), strict=True))
 
 
 def is_mapped(interval: Interval) -> bool:

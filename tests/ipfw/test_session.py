@@ -11,7 +11,7 @@ from portgate.backends.ipfw import BACKEND
 from portgate.backends.ipfw.session import IpfwSession, available
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
-from portgate.programs import Answer
+from portgate.programs import Answer, ProgramError
 from tests.written import rules, unequal
 
 POLICY = (
@@ -194,7 +194,7 @@ def test_sets_that_somebody_else_uses_are_not_touched() -> None:
 
 def test_an_ipfw_that_fails_or_is_missing_is_an_error_of_reading() -> None:
     def missing(command: Sequence[str], text: str) -> Answer:
-        raise FileNotFoundError(2, "No such file or directory", command[0])
+        raise ProgramError("No such file or directory")
 
     def refusing(command: Sequence[str], text: str) -> Answer:
         return Answer(71, "", "ipfw: retrieving config failed: Protocol not available\n")

@@ -11,7 +11,7 @@ from portgate.backends.pf import BACKEND, session
 from portgate.backends.pf.session import PfSession
 from portgate.core.capture import Artifact
 from portgate.core.diagnostics import PortgateError
-from portgate.programs import Answer
+from portgate.programs import Answer, ProgramError
 from tests.pf.texts import DIALECTS
 from tests.written import rules, unequal
 
@@ -191,7 +191,7 @@ def test_nothing_but_our_anchor_is_ever_loaded(dialect: str) -> None:
 
 def test_a_pfctl_that_fails_or_is_missing_is_an_error_of_reading() -> None:
     def missing(command: Sequence[str], text: str) -> Answer:
-        raise FileNotFoundError(2, "No such file or directory", command[0])
+        raise ProgramError("No such file or directory")
 
     def refusing(command: Sequence[str], text: str) -> Answer:
         return Answer(1, "", "pfctl: /dev/pf: Permission denied\n")

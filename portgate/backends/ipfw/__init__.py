@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +38,9 @@ class Ipfw:
         return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
-        if not sys.platform.startswith("freebsd"):
+        from sys import platform
+
+        if not platform.startswith("freebsd"):
             return NO_IPFW
         from portgate.backends.ipfw import session
 

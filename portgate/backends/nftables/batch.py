@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache
 from itertools import islice, repeat, starmap
+from operator import add
 from typing import NamedTuple
 
 from portgate.backends.nftables import TABLE, bulk, values
 from portgate.backends.nftables.values import DataType
 from portgate.core.net import Interval
-from portgate.core.ruleset import Box
 
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 INET = 1  # NFPROTO_INET
@@ -60,12 +60,16 @@ _HEADER = re.compile(r"(?:#.*\n)*")
 
 
 class Change(NamedTuple):
-    """Elements that come into a set, or go from it. **Shape** `options` are (timeout in seconds, comment), each "" for none; () when no element has any."""
+    """Elements that come into a set, or go from it.
+
+    **Shape** `comments` and `timeouts` have one for each key, "" for none; () when no element has any. **Units** seconds.
+    """
 
     verb: str
     set: str
     keys: Sequence[str]
-    options: Sequence[tuple[str, str]] = ()
+    comments: Sequence[str] = ()
+    timeouts: Sequence[str] = ()
 
 
 def changes(script: str) -> tuple[Change, ...]:
@@ -90,7 +94,8 @@ def _change(verb: str, name: str, listed: str) -> Change | None:
     items = _ITEM.findall(listed)
     if _ITEM.sub("", listed):
         return None
-    return Change(verb, name, [key for key, *_ in items], [(time, comment) for _, time, comment, _ in items])
+    keys, timeouts, comments, _ = zip(*items, strict=True)
+    return Change(verb, name, keys, comments, timeouts)
 
 
 # ------------------------------------------------------------------ messages
@@ -136,60 +141,79 @@ def _family() -> bytes:
 
 
 def _bodies(change: Change, types: Types) -> Iterator[bytes]:
-    boxes = bulk.boxes(tuple(one for one, _ in types), change.keys)
-    widths = [width for _, width in types]
-    encoded = (_intervals if len(types) == 1 else _corners)(widths, boxes, list(map(_options, change.options)))
+    columns = bulk.columns(tuple(one for one, _ in types), change.keys)
+    encode = _intervals if len(types) == 1 else _boxes
+    encoded = encode([width for _, width in types], columns, _options(change))
     head = _family() + _text(_TABLE, _OWN) + _text(_SET, change.set)
     while some := b"".join(islice(encoded, _MOST)):
         yield head + _attribute(_ELEMENTS, some)
 
 
-def _intervals(widths: list[int], boxes: Iterator[Box], options: list[bytes]) -> Iterator[bytes]:
-    (width,) = widths
-    top, padding = 256**width - 1, bytes(-width % 4)
-    starts = map(partial(_before_value, width), options) if options else repeat(_before_value(width))
-    end = _before_value(width, _attribute(_FLAGS, struct.pack(">I", _INTERVAL_END)))
-    return (
-        start
-        + first.to_bytes(width, "big")
-        + padding
-        + (end + (last + 1).to_bytes(width, "big") + padding if last < top else b"")
-        for start, ((first, last),) in zip(starts, boxes, strict=False)
-    )
+def _intervals(
+    widths: Sequence[int], columns: Sequence[Sequence[Interval]], options: Sequence[bytes]
+) -> Iterator[bytes]:
+    (found,), top = columns, 256 ** widths[0] - 1
+    firsts, behind = [first for first, _ in found], [last + 1 for _, last in found]
+    starts = _elements(widths, {_KEY: [firsts]}, options)
+    ends = _elements(widths, {_KEY: [[one if one <= top else 0 for one in behind]]}, [_ENDS] * len(behind))
+    return (start + end if one <= top else start for start, end, one in zip(starts, ends, behind, strict=True))
 
 
-def _before_value(width: int, others: bytes = b"") -> bytes:
-    """An element with these other attributes, up to its value, which is the last of it."""
-    value = struct.pack("=HH", 4 + width, _VALUE)
-    room = width + -width % 4
-    key = struct.pack("=HH", 4 + len(value) + room, _KEY) + value
-    return struct.pack("=HH", 4 + len(others) + len(key) + room, _ELEMENT) + others + key
+def _boxes(widths: Sequence[int], columns: Sequence[Sequence[Interval]], options: Sequence[bytes]) -> Iterator[bytes]:
+    firsts = [[first for first, _ in column] for column in columns]
+    lasts = [[last for _, last in column] for column in columns]
+    return _elements(widths, {_KEY: firsts, _KEY_END: lasts}, options)
 
 
-def _corners(widths: list[int], boxes: Iterator[Box], options: list[bytes]) -> Iterator[bytes]:
-    columns = [
-        list(map(_ends(width, side).get, side)) for width, side in zip(widths, zip(*boxes, strict=True), strict=True)
-    ]
+def _elements(
+    widths: Sequence[int], keys: Mapping[int, Sequence[Sequence[int]]], options: Sequence[bytes]
+) -> Iterator[bytes]:
+    """Elements with their other attributes. **Shape** `keys` has for each kind of key a column of numbers for each field."""
     room = sum(width + -width % 4 for width in widths)
-    value = struct.pack("=HH", 4 + room, _VALUE)
-    key, end = (struct.pack("=HH", 4 + len(value) + room, kind) + value for kind in (_KEY, _KEY_END))
-    length = 4 + 2 * (len(key) + room)
-    for others, fields in zip(options or repeat(b""), zip(*columns, strict=True), strict=False):
-        low, high = map(b"".join, zip(*fields, strict=True))
-        yield struct.pack("=HH", length + len(others), _ELEMENT) + others + key + low + end + high
+    value = struct.pack("=HH", 4 + (room if len(widths) > 1 else widths[0]), _VALUE)
+    parts: list[Iterable[object]] = []
+    for kind, columns in keys.items():
+        parts.append(repeat(struct.pack("=HH", 4 + len(value) + room, kind) + value))
+        parts += map(_fitting, widths, columns)
+    form = struct.Struct(">" + ("8s" + "".join(_FORMS[width] for width in widths)) * len(keys))
+    packed = map(form.pack, *parts)
+    heads = {size: struct.pack("=HH", 4 + size + form.size, _ELEMENT) for size in {0, *map(len, options)}}
+    if not options:
+        return map(add, repeat(heads[0]), packed)
+    return map(b"".join, zip([heads[len(one)] for one in options], options, packed, strict=True))
 
 
-def _ends(width: int, side: Iterable[Interval]) -> dict[Interval, tuple[bytes, bytes]]:
-    """The bytes of both ends of each interval."""
-    padding = bytes(-width % 4)
-    return {one: (one[0].to_bytes(width, "big") + padding, one[1].to_bytes(width, "big") + padding) for one in {*side}}
+_FORMS = {1: "B3x", 2: "H2x", 4: "I", 16: "16s"}
+"""How a number of so many bytes is packed; each begins at a multiple of four."""
 
 
-def _options(given: tuple[str, str]) -> bytes:
-    seconds, comment = given
-    timeout = _attribute(_TIMEOUT, struct.pack(">Q", 1000 * int(seconds))) if seconds else b""
+def _fitting(width: int, numbers: Sequence[int]) -> Iterable[object]:
+    return [one.to_bytes(width, "big") for one in numbers] if width == 16 else numbers
+
+
+def _options(change: Change) -> list[bytes]:
+    """The attributes of each element beside its keys; [] when none has any."""
+    comments, timeouts = map(_comment, change.comments), map(_timeout, change.timeouts)
+    return list(map(add, timeouts, comments)) if change.comments and change.timeouts else [*timeouts, *comments]
+
+
+def _timeout(seconds: str) -> bytes:
+    return _attribute(_TIMEOUT, struct.pack(">Q", 1000 * int(seconds))) if seconds else b""
+
+
+def _comment(comment: str) -> bytes:
+    if not comment:
+        return b""
     said = comment.encode(errors="surrogateescape") + b"\0"
-    return timeout + (_attribute(_USERDATA, bytes((_COMMENT, len(said))) + said) if comment else b"")
+    before, behind = _around(len(said))
+    return before + said + behind
+
+
+@cache
+def _around(size: int) -> tuple[bytes, bytes]:
+    """What goes around a comment of so many bytes."""
+    whole = _attribute(_USERDATA, bytes((_COMMENT, size)) + bytes(size))
+    return whole[:6], whole[6 + size :]
 
 
 def _text(kind: int, text: str) -> bytes:
@@ -198,3 +222,6 @@ def _text(kind: int, text: str) -> bytes:
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+_ENDS = _attribute(_FLAGS, struct.pack(">I", _INTERVAL_END))

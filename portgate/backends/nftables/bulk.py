@@ -33,7 +33,7 @@ def fold(text: str) -> tuple[str, dict[str, Run]]:
     runs: dict[str, Run] = {}
 
     def replaced(found: re.Match[str]) -> str:
-        keys, comments = _plain(found[2]) or _commented(found[2])
+        keys, comments = columns_of(found[2])
         if len(keys) < LEAST:
             return found[0]
         word = Run(f"{MARKER}{len(runs)}")
@@ -45,6 +45,11 @@ def fold(text: str) -> tuple[str, dict[str, Run]]:
 
 
 _UNFIT = (MARKER, "\\\n", "\\\r", "delete element", "destroy element")
+
+
+def columns_of(listed: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The keys of a list of plain elements and their comments, as in `Run`; none for a list with anything else."""
+    return _plain(listed) or _commented(listed)
 
 
 def _plain(listed: str) -> tuple[Sequence[str], Sequence[str]] | None:
@@ -72,18 +77,24 @@ def elements(types: tuple[DataType, ...], run: Run) -> Iterator[Element]:
 
 def boxes(types: tuple[DataType, ...], keys: Sequence[str]) -> Iterator[Box]:
     """Of keys like `10.0.0.0/8 . 22 . 6`. Errors: NotUnderstoodError."""
+    return zip(*columns(types, keys), strict=True)
+
+
+def columns(types: tuple[DataType, ...], keys: Sequence[str]) -> list[Sequence[Interval]]:
+    """The same, field by field. Errors: NotUnderstoodError."""
     rows = [key.split(" . ") for key in keys] if len(types) > 1 else [keys]
     if len(types) > 1 and {len(row) for row in rows} != {len(types)}:
         raise NotUnderstoodError("value of an unknown form")
     texts = zip(*rows, strict=True) if len(types) > 1 else rows
-    return zip(*[_column(one, column) for one, column in zip(types, texts, strict=True)], strict=True)
+    return [_column(one, column) for one, column in zip(types, texts, strict=True)]
 
 
 def _column(kind: DataType, texts: Sequence[str]) -> Sequence[Interval]:
     if kind.bits:
         return _addresses(kind.bits, texts)
     known = {
-        text: kind.interval(int(text) if text.isdecimal() and text[0] != "0" else value(text)) for text in {*texts}
+        text: kind.scalar(int(text)) if text.isdecimal() and text[0] != "0" else kind.interval(value(text))
+        for text in {*texts}
     }
     if any(first > last for first, last in known.values()):
         raise NotUnderstoodError("a value that no packet has")

@@ -9,10 +9,11 @@ Theory
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from portgate.backends.nftables import TABLE
 from portgate.backends.nftables.batch import Change
+from portgate.backends.nftables.bulk import columns_of
 from portgate.core.dataclasses import dataclass
 
 LONG = 1 << 16  # characters of a list
@@ -48,10 +49,10 @@ def staged(script: str) -> Stage | None:
     chains = script.find("\n\tchain ", start, end) + 1 or end
     blocks = re.split(r"^(?=\tset )", script[start + len(_OPEN) : chains], flags=re.MULTILINE)[1:]
     divided = [_divided(block) for block in blocks]
-    lists = tuple(part for declared, listed in divided for part in _parts(_name(declared), listed))
+    lists = tuple(part for declared, keys, comments in divided for part in _parts(_name(declared), keys, comments))
     if not lists:
         return None
-    declared, rest = f"{_OPEN}{''.join(one for one, _ in divided)}}}\n", f"{_OPEN}{script[chains:]}"
+    declared, rest = f"{_OPEN}{''.join(one for one, _, _ in divided)}}}\n", f"{_OPEN}{script[chains:]}"
     return Stage(declared, lists, rest, tuple(map(_name, blocks)), anew)
 
 
@@ -64,17 +65,17 @@ def _name(block: str) -> str:
     return block[len(_SET) :].split(None, 1)[0]
 
 
-def _divided(block: str) -> tuple[str, str]:
-    """The declaration of a set, and its elements where they are many plain ones."""
+def _divided(block: str) -> tuple[str, Sequence[str], Sequence[str]]:
+    """The declaration of a set, and its elements with their comments where they are many plain ones."""
     start = block.find(_ELEMENTS)
     end = block.find(_END, start)
-    listed = block[start + len(_ELEMENTS) : end]
-    if start < 0 or len(listed) < LONG or '"' in listed or " timeout " in listed:
-        return block, ""
-    return block[:start] + block[end + len(_END) :], listed
+    if start < 0 or end - start < LONG:
+        return block, (), ()
+    keys, comments = columns_of(block[start + len(_ELEMENTS) : end] + "\n")
+    return (block[:start] + block[end + len(_END) :] if keys else block), keys, comments
 
 
-def _parts(name: str, listed: str) -> Iterator[Change]:
-    keys = listed.split(",\n\t\t\t") if listed else []
+def _parts(name: str, keys: Sequence[str], comments: Sequence[str]) -> Iterator[Change]:
     for start in range(0, len(keys), _MOST):
-        yield Change("add", name, keys[start : start + _MOST])
+        end = start + _MOST
+        yield Change("add", name, keys[start:end], comments[start:end])

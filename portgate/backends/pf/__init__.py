@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
 
 ANCHOR = "portgate"
 MARK = "# Made by portgate from its policy."  # how the text of the anchor is told from other files
+NO_PF = "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
 LACKING = (
     "INTERFACE_PREFIXES", "INTERFACE_WORDS", "FORWARDED", "TIMED_ELEMENTS", "OTHER_PORTS", "DCCP_PORTS", "OTHER_LIMITS",
     "SOFT_LIMITS", "BURSTS", "INTERFACE_PLUS", "PROTOCOL_ZERO", "UDPLITE_FORWARDS",
@@ -35,13 +35,13 @@ class Pf:
         return frozenset(Feature) - {Feature[name] for name in self.lacking}
 
     def available(self) -> str | None:
-        from portgate import programs
+        from sys import platform
 
-        if programs.find("pfctl") is None:
-            return "there is no pfctl here; pf is the packet filter of OpenBSD, FreeBSD and macOS"
-        if not os.access("/dev/pf", os.R_OK | os.W_OK):
-            return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
-        return None
+        if platform == "linux":
+            return NO_PF
+        from portgate.backends.pf import session
+
+        return session.available()
 
     def lower(self, desired: Ruleset) -> Ruleset:
         return desired

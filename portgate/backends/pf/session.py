@@ -12,13 +12,14 @@ Facts
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
 from collections.abc import Iterator
 
 from portgate import programs
-from portgate.backends.pf import ANCHOR, MARK
+from portgate.backends.pf import ANCHOR, MARK, NO_PF
 from portgate.core.capture import Artifact, Reading
 from portgate.core.diagnostics import Diagnostic, PortgateError
 from portgate.programs import Answer, Runner
@@ -29,6 +30,15 @@ _REMEDY = "run portgate as root on OpenBSD, FreeBSD or macOS; elsewhere `portgat
 def native_dialect() -> str:
     """The dialect of the system that this runs on; elsewhere OpenBSD's."""
     return {"darwin": "macos"}.get(sys.platform, "freebsd" if sys.platform.startswith("freebsd") else "openbsd")
+
+
+def available() -> str | None:
+    """None when this host has pf and lets us at it, else why not and what to do."""
+    if programs.find("pfctl") is None:
+        return NO_PF
+    if not os.access("/dev/pf", os.R_OK | os.W_OK):
+        return "/dev/pf can't be opened; run this command as root, and on FreeBSD load the module with `kldload pf`"
+    return None
 
 
 _SWITCH_ON = {
