@@ -23,6 +23,7 @@ from portgate.core.net import (
     interface_name,
     interface_pattern,
     intersect,
+    intervals,
     normalize,
     parse_address,
     parse_prefix,
@@ -41,6 +42,32 @@ families = st.sampled_from(list(Family))
 
 def members(values: Intervals | list[Interval]) -> set[int]:
     return {one for first, last in values for one in range(first, last + 1)}
+
+
+# ------------------------------------------------------------------ texts
+
+written = st.sampled_from(
+    ["10.0.0.0/8", "10.0.0.1/8", "192.0.2.7", "192.0.2.7/32", "0.0.0.0/0", "10.0.0.0/", "10.0.0.0/33", "/8", "", "x",
+     "10.0.0.1-10.0.0.9", "10.0.0.9-10.0.0.1", "010.0.0.1", "10.0.0", "2001:db8::/32", "2001:db8::1/32", "::1", "::/0", "::1/129",
+     "2001:db8::1-2001:db8::9", "10.0.0.0/8/8", "10.0.0.1\n"]
+)  # fmt: skip
+
+
+@given(st.sampled_from([*Family]), st.lists(written, max_size=6))
+def test_many_addresses_are_read_as_one_by_one(family: Family, texts: list[str]) -> None:
+    def one_by_one() -> list[Interval]:
+        read = [parse_prefix(text) for text in texts]
+        if any(found is not family for found, _ in read):
+            raise ValueError("an address of the other family")
+        return [interval for _, interval in read]
+
+    try:
+        expected = one_by_one()
+    except ValueError:
+        with pytest.raises(ValueError):
+            intervals(family, texts)
+    else:
+        assert intervals(family, texts) == expected
 
 
 # ------------------------------------------------------------------ intervals

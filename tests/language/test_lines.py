@@ -24,7 +24,8 @@ contexts = st.sampled_from(
      "expect:\n  - only:\n", "inbound:\n  allow:\n    - port:\n", "inbound:\n  allow:\n    -\n", "# ", "", "inbound:\n  allow:\n    - from:\n"]
 )  # fmt: skip
 entries = st.sampled_from(
-    ["{port: ssh, from: office}", "{port: 80/tcp, from: 10.0.0.0/8}", "{port: ssh, from: ofice}", "{from: lan, port: 443/tcp}",
+    ["{port: ssh, from: office}", "{port: 80/tcp, from: 10.0.0.0/8}",
+     "{port: 80/tcp, from: 10.0.0.5-10.0.0.9}", "{port: 80/tcp, from: 10.0.0.0/33}", "{port: 80/tcp, from: 192.0.2.77, to: 10.1.0.0/16}", "{port: ssh, from: ofice}", "{from: lan, port: 443/tcp}",
      "{port: 8080, from: any}", "{port: ssh, port: http}", "{prot: ssh}", "{port: ssh, from: 10.0.0.1/8} # a } b: c",
      "{port: ssh, from: any, expires: 2020-01-01}", "{port: ping, from: 10.0.0.0/8}", "{proto: gre}", "{port: 80/tcp, to: 8080}",
      "{port: ssh, from: office, is: accepted}", "{file: list}", "{any: office, except: 192.0.2.1}", "{port: ssh, to: lan}",

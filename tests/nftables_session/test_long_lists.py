@@ -73,6 +73,36 @@ def test_a_first_load_fills_long_lists_before_the_rules_are_there(inside: Inside
     inside(body)
 
 
+def test_many_grants_are_a_long_list_too_and_keep_their_comments(inside: Inside) -> None:
+    many = [Peer((), AddressSet(((number << 8, number << 8 | 255),))) for number in range(2_000)]
+    grants = tuple(
+        Grant(f"g{number}", (Traffic(TCP, 1 + number % 700, 1 + number % 700),), (peer,))
+        for number, peer in enumerate(many)
+    )
+    wanted = compile_policy(Policy("test", Rulebook(Default.DROP, allow=grants), Rulebook(Default.ACCEPT)), TODAY)
+
+    def body() -> None:
+        session = NftablesSession()
+        artifact = BACKEND.emit(wanted)
+        assert transactions(session, lambda: session.load(artifact)) == 2 + 1
+        assert same(listed(session), wanted)
+        told = nft("list table inet portgate")
+        assert all(f'comment "{one.id}"' in told for one in grants)
+
+    inside(body)
+
+
+@pytest.mark.parametrize(
+    "odd", ['10.9.9.9 comment "a, b"', "10.9.9.9 timeout 1h", "10.9.9.9 counter packets 1 bytes 2"]
+)
+def test_a_list_with_anything_else_is_left_to_nft(odd: str) -> None:
+    listed = "".join(f",\n\t\t\t10.0.{number >> 8}.{number & 255}" for number in range(9_000))
+    script = f"table inet portgate {{\n\tset s {{\n\t\ttype ipv4_addr\n\t\telements = {{\n\t\t\t%s{listed}\n\t\t}}\n\t}}\n}}\n"
+    assert staged(script % "10.9.9.9") is not None
+    found = staged(script % odd)
+    assert found is None or found.lists[0].comments[0] == "a, b"
+
+
 def test_a_new_long_list_is_filled_beside_the_rules_that_are_in_force(inside: Inside) -> None:
     def body() -> None:
         session = NftablesSession()
