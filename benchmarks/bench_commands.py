@@ -2,8 +2,8 @@
 
 Run as root: `python benchmarks/bench_commands.py [--sizes N,N] [--rounds N]`. It works in a network namespace of its own.
 Entry i of every policy is "tcp port P(i) from 10.x.y.0/24". Whole processes are timed, from exec to exit, with their output
-thrown away; the table shows medians, also of processor time, which what else runs here disturbs less and which the goals are judged by, ratios to the
-first row, and the largest memory of any process.
+thrown away; the table shows medians, also of processor time, which what else runs here disturbs less, ratios to the first row, and the largest memory of any
+process.
 A tool that is not installed is left out, and said.
 """
 
@@ -170,10 +170,10 @@ def _start_up(folder: Path, rounds: int) -> None:
         ("check of a small policy", "portgate check, 10 grants", "click hello world"),
     ):
         if theirs in costs:
-            goals.compare(goal, _processor(costs[ours]), _processor(costs[theirs]))
+            _judge(goal, costs[ours], costs[theirs])
 
 
-def _reading(folder: Path, size: int, rounds: int) -> float:
+def _reading(folder: Path, size: int, rounds: int) -> list[Cost]:
     """Commands that change nothing, with the policy applied; what the plan takes."""
     policy = str(folder / "policy.yaml")
     Path(policy).write_text(portgate_policy(entries(size, changed=False)))
@@ -188,10 +188,10 @@ def _reading(folder: Path, size: int, rounds: int) -> float:
     }
     costs = _in_turn(commands, rounds)
     _show(f"nothing to change, N={size}", costs)
-    return _processor(costs["portgate plan, no change"])
+    return costs["portgate plan, no change"]
 
 
-def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: float) -> None:
+def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: list[Cost]) -> None:
     """With the goals that there are for this size."""
     ours, chain = "portgate apply", "nft -f, a chain of rules"
     manager = next((one for one in ("foomuuri", "ferm") if one in costs["no change"]), "")
@@ -202,12 +202,15 @@ def _compare(size: int, costs: dict[str, dict[str, list[Cost]]], planned: float)
     ):
         if theirs in costs[scenario]:
             found = costs[scenario]
-            goals.compare(f"{what}, N={size:,}", _processor(found[ours]), _processor(found[theirs]), theirs)
+            _judge(f"{what}, N={size:,}", found[ours], found[theirs], theirs)
     if manager:
-        start = _processor(costs["no change"][manager])
-        goals.compare(f"plan, nothing changed, N={size:,}", planned, start, manager)
+        _judge(f"plan, nothing changed, N={size:,}", planned, costs["no change"][manager], manager)
     first = costs["first load"]
     goals.compare(f"MiB of the first load, N={size:,}", _memory(first[ours]), _memory(first[chain]))
+
+
+def _judge(what: str, ours: list[Cost], theirs: list[Cost], name: str = "") -> None:
+    goals.compare(what, _median(ours), _median(theirs), name, _processor(ours) / _processor(theirs))
 
 
 def _loads(folder: Path, size: int, rounds: int) -> dict[str, dict[str, list[Cost]]]:

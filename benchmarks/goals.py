@@ -1,6 +1,7 @@
 """What the benchmarks shall show, and one table of what they showed.
 
-Times of whole commands are processor time. A benchmark calls `compare`; `script/bench` names a file in $PORTGATE_BENCH_RESULTS, in which the comparisons of all benchmarks are collected,
+Times of whole commands are what people wait for, from exec to exit, as those that the goals were made from; the ratio of processor time, which what else runs
+here disturbs less, is shown beside. A benchmark calls `compare`; `script/bench` names a file in $PORTGATE_BENCH_RESULTS, in which the comparisons of all benchmarks are collected,
 and at the end runs `python benchmarks/goals.py FILE`, which prints them.
 """
 
@@ -44,30 +45,32 @@ GOALS = {
 }
 
 
-def compare(what: str, ours: float, yardstick: float | None = None, name: str = "") -> None:
+def compare(what: str, ours: float, yardstick: float | None = None, name: str = "", busy: float | None = None) -> None:
     """Notes one result, if there is a goal for it and somebody collects.
 
-    **Shape** `what` is a key of GOALS; `name` that of the yardstick where it may be another than the goal's.
+    **Shape** `what` is a key of GOALS; `name` that of the yardstick where it may be another than the goal's; `busy` the ratio of processor time.
     """
     path = os.environ.get("PORTGATE_BENCH_RESULTS")
     if path and what in GOALS:
         with Path(path).open("a") as file:
-            file.write(json.dumps([what, ours, yardstick, name]) + "\n")
+            file.write(json.dumps([what, ours, yardstick, name, busy]) + "\n")
 
 
 def main() -> None:
     found = {what: rest for what, *rest in map(json.loads, Path(sys.argv[1]).read_text().splitlines())}
-    print("\n| what | portgate | yardstick | | ratio | goal | never above |\n|---|--:|--:|---|--:|--:|--:|")
+    print(
+        "\n| what | portgate | yardstick | | ratio | of processor time | goal | never above |\n|---|--:|--:|---|--:|--:|--:|--:|"
+    )
     for what, goal in GOALS.items():
         if what not in found:
-            print(f"| {what} | not measured | | {goal.yardstick} | | {goal.goal:g} | {goal.limit:g} |")
+            print(f"| {what} | not measured | | {goal.yardstick} | | | {goal.goal:g} | {goal.limit:g} |")
             continue
-        ours, theirs, name = found[what]
+        ours, theirs, name, busy = found[what]
         value = ours if theirs is None else ours / theirs
         shown = ("", "") if theirs is None else (f"{theirs:.3g}", f"{value:.3g}")
         verdict = "" if value <= goal.goal else " (!)" if value > goal.limit else " (goal missed)"
         print(
-            f"| {what} | {ours:.3g} | {shown[0]} | {name or goal.yardstick} | {shown[1]}{verdict} | {goal.goal:g} | {goal.limit:g} |"
+            f"| {what} | {ours:.3g} | {shown[0]} | {name or goal.yardstick} | {shown[1]}{verdict} | {'' if busy is None else f'{busy:.3g}'} | {goal.goal:g} | {goal.limit:g} |"
         )
 
 

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from portgate import backends
 from portgate.apply import history, services
@@ -34,11 +33,11 @@ open() {{  # SET KEY NAME UNTIL
 """
 
 
-def root() -> Path | None:
+def root() -> str | None:
     """Below which the machine's /etc lies: $PORTGATE_BOOT_ROOT, else /; None in a network namespace that is not the machine's."""
     if chosen := os.environ.get("PORTGATE_BOOT_ROOT"):
-        return Path(chosen)
-    return Path("/") if in_machine() else None
+        return chosen
+    return "/" if in_machine() else None
 
 
 def in_machine() -> bool:
@@ -46,12 +45,12 @@ def in_machine() -> bool:
     if not sys.platform.startswith("linux"):
         return True
     try:
-        return Path("/proc/1/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+        return os.stat("/proc/1/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino
     except OSError:
         return False
 
 
-def install(state: State, generation: Generation, openings: Sequence[Kept], top: Path) -> tuple[Diagnostic, ...]:
+def install(state: State, generation: Generation, openings: Sequence[Kept], top: str) -> tuple[Diagnostic, ...]:
     """Makes a generation what the machine starts with. What could not be written, as warnings."""
     steps = _steps(generation)
     try:
@@ -60,13 +59,13 @@ def install(state: State, generation: Generation, openings: Sequence[Kept], top:
             state.write(name, step.text.encode(errors="surrogateescape"))
         for name in {*_written(state)} - {name for name, _ in steps}:
             state.remove(name)
-        directory = Path(state.path).resolve()
+        directory = os.path.realpath(state.path)
         closing, opening = (
             [_command(directory, name, step) for name, step in steps if name.startswith(f"{first}.")]
             for first in (CLOSED, RULES)
         )
-        rules = directory / steps[-1][0]
-        started = services.install(top, closing, opening, directory / OPENED, rules)
+        rules = f"{directory}/{steps[-1][0]}"
+        started = services.install(top, closing, opening, f"{directory}/{OPENED}", rules)
     except OSError as error:
         return (Diagnostic("PG550", f"{error.filename or top}: {error.strerror}"),)
     except PortgateError as error:
@@ -101,7 +100,7 @@ def _steps(generation: Generation) -> list[tuple[str, Step]]:
     return [(f"{name}.{step.suffix}", step) for name, steps in ((CLOSED, closing), (RULES, opening)) for step in steps]
 
 
-def _command(directory: Path, name: str, step: Step) -> str:
+def _command(directory: str, name: str, step: Step) -> str:
     return " ".join((_program(step.argv[0]), *step.argv[1:], f"{directory}/{name}"))
 
 
@@ -114,7 +113,7 @@ def told(state: State) -> str:
     if top is None:
         return "nothing: this network namespace is not the machine's"
     written = _written(state)
-    by = services.enabled(top, Path(state.path).resolve() / written[0]) if written else None
+    by = services.enabled(top, f"{os.path.realpath(state.path)}/{written[0]}") if written else None
     return "nothing of portgate's" if by is None else f"{_whose(state)}, by {by}"
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 
 _NOTE = "# Made by portgate; `portgate apply` writes it anew."
 _UNIT = f"""\
@@ -89,7 +89,7 @@ _SYSTEMD_WANTS = "etc/systemd/system/sysinit.target.wants/portgate.service"
 _OPENRC_LEVEL = "etc/runlevels/boot/portgate"
 
 
-def install(top: Path, closing: Sequence[str], opening: Sequence[str], opened: Path, rules: Path) -> bool:
+def install(top: str, closing: Sequence[str], opening: Sequence[str], opened: str, rules: str) -> bool:
     """What the machine shall run when it starts. Whether it has something to do that with.
 
     All commands of `closing`, even if one fails; then `opening` up to the first that fails; then the script `opened`.
@@ -98,79 +98,94 @@ def install(top: Path, closing: Sequence[str], opening: Sequence[str], opened: P
     """
     chain = "; ".join((*closing, " && ".join(opening)))
     found = False
-    if (units := top / "etc/systemd/system").is_dir():
+    if os.path.isdir(units := os.path.join(top, "etc/systemd/system")):
         starts = "\n".join([*(f"ExecStart=-{one}" for one in closing), *(f"ExecStart={one}" for one in opening)])
-        unit = _UNIT.format(directory=opened.parent, commands=starts, opened=opened)
-        _write(units / "portgate.service", unit, 0o644)
-        _link(top / _SYSTEMD_WANTS, "../portgate.service")
+        unit = _UNIT.format(directory=os.path.dirname(opened), commands=starts, opened=opened)
+        _write(os.path.join(units, "portgate.service"), unit, 0o644)
+        _link(os.path.join(top, _SYSTEMD_WANTS), "../portgate.service")
         found = True
-    if (top / "sbin/openrc-run").exists() and (top / "etc/init.d").is_dir():
-        _write(top / "etc/init.d/portgate", _OPENRC.format(commands=chain, opened=opened), 0o755)
-        _link(top / _OPENRC_LEVEL, "/etc/init.d/portgate")
+    if _has(top, "sbin/openrc-run", "etc/init.d/"):
+        _write(os.path.join(top, "etc/init.d/portgate"), _OPENRC.format(commands=chain, opened=opened), 0o755)
+        _link(os.path.join(top, _OPENRC_LEVEL), "/etc/init.d/portgate")
         found = True
     if _is_freebsd(top):
-        for folder in ("usr/local/etc/rc.d", "etc/rc.conf.d"):
-            (top / folder).mkdir(parents=True, exist_ok=True)
-        _write(top / "usr/local/etc/rc.d/portgate", _FREEBSD.format(commands=chain), 0o555)
-        _write(top / "etc/rc.conf.d/portgate", _FREEBSD_ON, 0o644)
+        for folder, name, text, mode in (
+            ("usr/local/etc/rc.d", "portgate", _FREEBSD.format(commands=chain), 0o555),
+            ("etc/rc.conf.d", "portgate", _FREEBSD_ON, 0o644),
+        ):
+            os.makedirs(os.path.join(top, folder), exist_ok=True)
+            _write(os.path.join(top, folder, name), text, mode)
         found = True
     return found or _loaded_by_pf_conf(top, rules)
 
 
-def enabled(top: Path, rules: Path) -> str | None:
+def enabled(top: str, rules: str) -> str | None:
     """By what the machine starts our rules; None when by nothing."""
-    for link in (top / _SYSTEMD_WANTS, top / _OPENRC_LEVEL):
-        if link.is_symlink() and _target(top, link).exists():
-            return link.name
-    if (top / "etc/rc.conf.d/portgate").is_file() and (top / "usr/local/etc/rc.d/portgate").is_file():
+    for link in (_SYSTEMD_WANTS, _OPENRC_LEVEL):
+        if os.path.islink(path := os.path.join(top, link)) and os.path.exists(_target(top, path)):
+            return os.path.basename(link)
+    if all(os.path.isfile(os.path.join(top, one)) for one in ("etc/rc.conf.d/portgate", "usr/local/etc/rc.d/portgate")):
         return "rc.d/portgate"
     return "pf.conf" if _loaded_by_pf_conf(top, rules) else None
 
 
-def remedy(top: Path, rules: Path) -> str | None:
+def remedy(top: str, rules: str) -> str | None:
     """What to do where nothing can be written that starts the rules."""
-    if (top / "etc/rc.d/rc.subr").exists() and (top / "etc/pf.conf").exists():
+    if _has(top, "etc/rc.d/rc.subr", "etc/pf.conf"):
         return f'add to /etc/pf.conf, behind its line `anchor "portgate"`: load anchor "portgate" from "{rules}"'
     return None
 
 
-def _target(top: Path, link: Path) -> Path:
+def _has(top: str, *names: str) -> bool:
+    return all(os.path.exists(os.path.join(top, name)) for name in names)
+
+
+def _target(top: str, link: str) -> str:
     """Where a link leads, below `top`."""
-    target = link.readlink()
-    return top / target.relative_to("/") if target.is_absolute() else link.parent / target
+    target = os.readlink(link)
+    return (
+        os.path.join(top, target.lstrip("/")) if os.path.isabs(target) else os.path.join(os.path.dirname(link), target)
+    )
 
 
-def _is_freebsd(top: Path) -> bool:
-    return (top / "bin/freebsd-version").exists() and (top / "etc/rc.subr").exists()
+def _is_freebsd(top: str) -> bool:
+    return _has(top, "bin/freebsd-version", "etc/rc.subr")
 
 
-def _loaded_by_pf_conf(top: Path, rules: Path) -> bool:
+def _loaded_by_pf_conf(top: str, rules: str) -> bool:
     """Whether this is OpenBSD, and its pf.conf has the line that fills our anchor."""
-    if not (top / "etc/rc.d/rc.subr").exists():
+    if not _has(top, "etc/rc.d/rc.subr"):
         return False
     try:
-        text = (top / "etc/pf.conf").read_text(errors="replace")
+        text = _content(os.path.join(top, "etc/pf.conf"))
     except FileNotFoundError:
         return False
-    return str(rules) in _LOAD_ANCHOR.findall(text)
+    return rules in _LOAD_ANCHOR.findall(text)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def _content(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def _write(path: str, text: str, mode: int) -> None:
     """Whole or not at all; not again where it is there already."""
-    if path.is_file() and not path.is_symlink() and path.read_text(errors="replace") == text:
+    if os.path.isfile(path) and not os.path.islink(path) and _content(path) == text:
         return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        os.unlink(beside)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    beside.chmod(mode)
-    beside.replace(path)
+    os.chmod(beside, mode)
+    os.replace(beside, path)
 
 
-def _link(path: Path, target: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    if not path.is_symlink():
-        path.symlink_to(target)
+def _link(path: str, target: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.islink(path):
+        os.symlink(target, path)

@@ -17,7 +17,7 @@ from portgate.apply.state import opened
 from tests.apply.test_breaking import prepared
 
 COMMANDS = ("/sbin/pfctl -a portgate -f /state/closed.pf", "/sbin/pfctl -a portgate -f /state/boot.pf")
-OPENED, RULES = Path("/state/opened.sh"), Path("/state/boot.pf")
+OPENED, RULES = "/state/opened.sh", "/state/boot.pf"
 
 
 def systemd(top: Path) -> None:
@@ -44,7 +44,7 @@ def openbsd(top: Path, *lines: str) -> None:
 
 
 def install(top: Path, commands: tuple[str, ...] = COMMANDS) -> bool:
-    return services.install(top, commands[:1], commands[1:], OPENED, RULES)
+    return services.install(str(top), commands[:1], commands[1:], OPENED, RULES)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_each_system_gets_what_it_reads_and_that_is_enabled(
     system: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
     system(tmp_path)
-    assert services.enabled(tmp_path, RULES) is None
+    assert services.enabled(str(tmp_path), RULES) is None
     assert install(tmp_path)
     written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert services.enabled(tmp_path, RULES) == name
+    assert services.enabled(str(tmp_path), RULES) == name
     assert install(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == written
 
@@ -66,7 +66,7 @@ def test_each_system_gets_what_it_reads_and_that_is_enabled(
 def test_where_no_system_is_known_nothing_is_written(tmp_path: Path) -> None:
     assert not install(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    assert (services.enabled(tmp_path, RULES), services.remedy(tmp_path, RULES)) == (None, None)
+    assert (services.enabled(str(tmp_path), RULES), services.remedy(str(tmp_path), RULES)) == (None, None)
 
 
 def ran(script: str, scratch: Path, *arguments: str) -> list[str]:
@@ -155,7 +155,7 @@ def test_openbsd_starts_with_the_rules_where_its_pf_conf_loads_them(line: str, l
     openbsd(tmp_path, line)
     before = (tmp_path / "etc/pf.conf").read_text()
     assert install(tmp_path) is loads
-    assert services.enabled(tmp_path, RULES) == ("pf.conf" if loads else None)
+    assert services.enabled(str(tmp_path), RULES) == ("pf.conf" if loads else None)
     assert (tmp_path / "etc/pf.conf").read_text() == before
 
 
@@ -164,12 +164,12 @@ def test_the_line_that_openbsd_lacks_is_told(tmp_path: Path, monkeypatch: pytest
     openbsd(tmp_path)
     pf = replace(prepared(), backend="pf", closed="block", artifact="pass")
     with opened(tmp_path / "state") as state:
-        (told,) = boot.install(state, pf, (), tmp_path)
+        (told,) = boot.install(state, pf, (), str(tmp_path))
         line = f'load anchor "portgate" from "{tmp_path}/state/boot.pf"'
         assert (told.code, told.remedy and told.remedy.endswith(line)) == ("PG550", True)
         openbsd_conf = tmp_path / "etc/pf.conf"
         openbsd_conf.write_text(f"{openbsd_conf.read_text()}\n{line}\n")
-        assert boot.install(state, pf, (), tmp_path) == ()
+        assert boot.install(state, pf, (), str(tmp_path)) == ()
         assert state.read("boot.pf") == b"pass"
         assert boot.told(state).endswith(", by pf.conf")
     assert "pf" in backends.names()
