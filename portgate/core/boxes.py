@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from portgate.core.ruleset import Box, Element
+from portgate.core.ruleset import Box, Element, elements_of
 
 Labelled = tuple[Box, str]
 
@@ -25,19 +25,20 @@ def disjoint(boxes: Sequence[Labelled]) -> tuple[Element, ...]:
     **Shape** every box has the same number of fields. Where boxes overlap, an element takes the comment of the one
     that starts first.
     """
-    done: list[Element] = []
+    done: list[Labelled] = []
     waiting: list[Sequence[Labelled]] = [boxes] if boxes else []
     while waiting:
         group = waiting.pop()
         if len(group) == 1:
-            done.append(Element(*group[0]))
+            done.append(group[0])
             continue
         varied = _varied(group)
         if len(varied) <= 1:
-            done += (Element(box, comment) for box, comment in _united(group, *varied))
+            done += _united(group, *varied)
         else:
             waiting += _divided(group, varied) or _cut(group, varied)
-    return tuple(sorted(done))
+    done.sort()
+    return tuple(elements_of([box for box, _ in done], [comment for _, comment in done]))
 
 
 def _varied(group: Sequence[Labelled]) -> list[int]:

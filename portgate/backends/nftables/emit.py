@@ -166,7 +166,10 @@ def _comments(texts: Sequence[str]) -> list[str]:
 def _column(field: Field, side: Sequence[Interval]) -> Iterable[str]:
     words = _FIELDS[field]
     family = _ADDRESSES.get(words.type)
-    return map(words.value, side) if family is None else interval_texts(family, side)
+    if family is not None:
+        return interval_texts(family, side)
+    known = {one: words.value(one) for one in {*side}}
+    return map(known.__getitem__, side)
 
 
 _ADDRESSES = {"ipv4_addr": Family.IPV4, "ipv6_addr": Family.IPV6}
