@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -294,9 +293,10 @@ def _installed(program: str) -> bool:
 
 def run(command: tuple[str, ...], namespace: int | None = None) -> Cost:
     """What a command took, which must have succeeded: a tool that fails is cheap. Our own may say with 1 that there is something to see."""
-    entering = None if namespace is None else partial(_enter, namespace)
+    if namespace is not None:
+        _enter(namespace)
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=entering)  # noqa: PLW1509 - there is one thread
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     complaint = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
