@@ -122,23 +122,15 @@ SCENARIOS = ("first load", "no change", "one change")
 
 def main() -> None:
     options = _options()
-    other = _new_namespace()
-    own = _new_namespace()
+    _new_namespace()
     with TemporaryDirectory() as folder:
         use_plain_python(Path(folder, "compiled"))
         os.environ["PORTGATE_STATE_DIR"] = str(Path(folder, "state"))
         _start_up(Path(folder), options.rounds)
         for size in options.sizes:
             costs = _loads(Path(folder), size, options.rounds)
-            read = _reading(Path(folder), size, options.rounds, Namespaces(own, other))
+            read = _reading(Path(folder), size, options.rounds)
             _compare(size, costs, read)
-
-
-class Namespaces(NamedTuple):
-    """Descriptors of network namespaces."""
-
-    own: int
-    other: int
 
 
 def _new_namespace() -> int:
@@ -193,8 +185,12 @@ def _start_up(folder: Path, rounds: int) -> None:
             _judge(goal, costs[ours], costs[theirs])
 
 
-def _reading(folder: Path, size: int, rounds: int, namespaces: Namespaces) -> dict[str, list[Cost]]:
-    """Commands that change nothing, with the policy applied; beside them another manager that starts with the same in a namespace of its own."""
+def _reading(folder: Path, size: int, rounds: int) -> dict[str, list[Cost]]:
+    """Commands that change nothing, with the policy applied; beside them another manager that starts with the same in a namespace of its own.
+
+    Both are new: where rules of iptables-legacy ever were, whoever reads a host asks for them.
+    """
+    other, here = _new_namespace(), _new_namespace()
     policy = str(folder / "policy.yaml")
     Path(policy).write_text(portgate_policy(entries(size, changed=False)))
     run((*PORTGATE, "apply", policy, "--yes"))
@@ -210,7 +206,7 @@ def _reading(folder: Path, size: int, rounds: int, namespaces: Namespaces) -> di
         "portgate status": (*PORTGATE, "status"),
         **{name: _command_of(one, folder) for name, one in managers.items()},
     }
-    costs = _in_turn(commands, rounds, dict.fromkeys(managers, namespaces.other), namespaces.own)
+    costs = _in_turn(commands, rounds, dict.fromkeys(managers, other), here)
     _show(f"nothing to change, N={size}", costs)
     return costs
 

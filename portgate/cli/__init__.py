@@ -34,7 +34,7 @@ COMMANDS = {
     "test": "expect.test",
     "try": "rehearse.try_policy",
     "compile": "policy.compile_policy",
-    "plan": "change.plan",
+    "plan": "plan.plan",
     "apply": "change.apply",
     "open": "ports.open_port",
     "close": "ports.close_port",

@@ -1,4 +1,4 @@
-"""Commands about changing the host: plan, apply. What follows an apply is in generations.py."""
+"""The command apply, and what all commands have in common that change the host. What follows an apply is in generations.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portgate.cli.options import backend_option, format_option, host_option
-from portgate.cli.output import complain, complain_of_some, paint, room, say, say_json
+from portgate.cli.options import backend_option, format_option
+from portgate.cli.output import complain, say, say_json
+from portgate.cli.plan import planned, show
 from portgate.cli.progress import Progress
 from portgate.core.diagnostics import OBJECTIONS
 
@@ -22,69 +23,6 @@ if TYPE_CHECKING:
     from portgate.core.diagnostics import Diagnostic
     from portgate.core.drift import Drift
     from portgate.engine import Planned
-
-
-@click.command
-@click.argument("policy")
-@host_option
-@backend_option
-@format_option
-@click.option("--native", is_flag=True, help="Show the native rules that would be loaded, too.")
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 in place of 1 when something would change.")
-def plan(
-    policy: str, host_file: str | None, backend: str, output_format: str, native: bool, detailed_exitcode: bool
-) -> int:
-    """What applying a policy would change.
-
-    First the traffic that would be opened and closed, with a packet as witness; then the rules; then the listeners as
-    they would be reachable. Nothing is changed. Exits with 0 when nothing would change, else with 1.
-    """
-    planned, drift = _planned(policy, host_file, backend)
-    _show(planned, output_format, native, drift)
-    if planned.plan.empty:
-        return 0
-    return 2 if detailed_exitcode else 1
-
-
-def _planned(policy: str, host_file: str | None, backend: str) -> tuple[Planned, Drift | None]:
-    """The plan, and what somebody changed on this host since the last apply."""
-    from portgate import applied, backends, engine
-
-    today = date.today()
-    with Progress("planning"):
-        file = engine.load(policy, today)
-        seen = engine.see(host_file)
-        if host_file is None:
-            chosen = engine.backend_here(backend)
-        else:
-            chosen = backends.get(engine.backend_of(seen.capture) if backend == "auto" else backend)
-        planned = engine.plan(seen, file, chosen, today)
-        drift = applied.drift(seen, chosen) if host_file is None else None
-    complain_of_some((*seen.notes, *engine.blind_spots(seen)))
-    return planned, drift
-
-
-def _show(planned: Planned, output_format: str, native: bool = False, drift: Drift | None = None) -> None:
-    complain(planned.plan.warnings, planned.sources)
-    if output_format == "json":
-        from portgate.report import shapes
-
-        told = None if drift is None else shapes.drift(drift)
-        say_json({**shapes.plan(planned.plan, planned.rules), "drift": told})
-        return
-    from portgate.report import plan as report
-
-    if drift is not None:
-        say(report.drift(drift, paint()))
-    say(report.lines(planned.plan, planned.rules, paint(), room()))
-    if native and planned.plan.artifact is not None:
-        say(["", *_native(planned.plan.artifact.text)])
-
-
-def _native(text: str) -> Iterable[str]:
-    from portgate.report.text import escape
-
-    return (escape(line.expandtabs(4)) for line in text.splitlines())
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -143,7 +81,7 @@ def apply(
 ) -> int:
     """Makes a policy true on this host.
 
-    Shows the plan and asks. Then the rules are loaded in one transaction, read back, and proven to mean the policy; if they do
+    Shows the plan and asks. Then the rules are loaded, read back, and proven to mean the policy; if they do
     not, the old rules are restored. Where nobody can be asked, it refuses without --yes. Rules that would lock out an administrator (your SSH
     session, or who the policy names under `management`) are refused before anything is touched, without --override.
     With --confirm a guard restores the old rules at the deadline, unless `portgate confirm` is run from a new connection.
@@ -152,7 +90,7 @@ def apply(
     from portgate import changes
 
     if dry_run:
-        return show_only(*_planned(policy, None, backend), output_format=output_format)
+        return show_only(*planned(policy, None, backend), output_format=output_format)
     return carry_out(
         lambda consent: changes.apply(policy, backend, date.today(), consent, waiting, terms),
         yes=yes,
@@ -171,7 +109,7 @@ def _reviewed(plan_file: str | None) -> Callable[[Planned], None] | None:
 
 def show_only(planned: Planned, drift: Drift | None = None, *, output_format: str) -> int:
     """A dry run: the plan, and the exit code that it has."""
-    _show(planned, output_format, drift=drift)
+    show(planned, output_format, drift=drift)
     return 0 if planned.plan.empty else 1
 
 
@@ -200,7 +138,7 @@ def carry_out(
             return True
         with progress.paused():
             told.extend(planned.plan.warnings)
-            _show(planned, "text")
+            show(planned, "text")
             say(["", _way_back(window)])
             return click.confirm("Load these rules?", default=False, err=True)
 

@@ -12,7 +12,7 @@ Facts
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -58,7 +58,7 @@ class NftablesSession:
         concluded = self._concluded()
         if concluded is not None and (tables := self._tables(concluded)):
             return tables
-        with _on(self._nft.set_json_output):
+        with _on(self._nft.set_json_output, self._nft.set_numeric_proto_output):
             text = self._run("list ruleset")
         return (Reading("nft-json", text, "nft -j list ruleset"),)
 
@@ -224,10 +224,14 @@ def _binding() -> ModuleType:
 
 def _distribution() -> ModuleType | None:
     """Looked up by its place, because a virtual environment hides it."""
-    specification = importlib.util.spec_from_file_location("portgate_libnftables", DISTRIBUTION)
-    if not os.path.exists(DISTRIBUTION) or specification is None or specification.loader is None:
+    if not os.path.exists(DISTRIBUTION):
         return None
-    module = importlib.util.module_from_spec(specification)
+    from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415 - only where it is
+
+    specification = spec_from_file_location("portgate_libnftables", DISTRIBUTION)
+    if specification is None or specification.loader is None:
+        return None
+    module = module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
 
