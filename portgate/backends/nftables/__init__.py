@@ -50,6 +50,10 @@ class Nftables:
         return parse.parse(readings)
 
     def transaction(self, observed: Ruleset, desired: Ruleset) -> Artifact | None:
+        from portgate.backends.nftables.alike import alike
+
+        if alike(observed, desired):
+            return None
         from portgate.backends.nftables import transaction
 
         return transaction.transaction(observed, desired)
