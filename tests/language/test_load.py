@@ -296,6 +296,13 @@ def test_what_is_not_utf8_is_said_once(content: bytes) -> None:
     assert codes(content).count("PG103") == 1
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_byte_that_is_not_utf8_is_told_also_behind_a_byte_order_mark(mark: bytes) -> None:
+    found = load("policy.yaml", lambda _: mark + b"portgate: 1\nname: a\xff\n", TODAY).diagnostics[0]
+    assert found.span is not None
+    assert (found.detail, found.span.line, found.span.column) == ("the byte 0xff is not UTF-8", 2, 8)
+
+
 def test_a_file_over_the_limit_is_not_read() -> None:
     assert codes(b"#" * ((16 << 20) + 1)) == ["PG102"]
 
