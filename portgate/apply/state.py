@@ -135,12 +135,21 @@ def opened(path: str | os.PathLike[str]) -> Iterator[State]:
 def found(path: str | os.PathLike[str]) -> Iterator[State | None]:
     """The state in `path`, None where there is none; nothing is made. Errors: PortgateError PG520."""
     with _explained(path):
-        there = os.path.lexists(path)
+        there = _is_there(path)
     if there:
         with opened(path) as state:
             yield state
     else:
         yield None
+
+
+def _is_there(path: str | os.PathLike[str]) -> bool:
+    """A link to nothing is. Errors: OSError where that can't be known."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _require_ours(path: str | os.PathLike[str], found: os.stat_result) -> None:

@@ -47,6 +47,17 @@ def test_reading_commands_do_not_make_the_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_directory_that_can_not_be_looked_for_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PortgateError, match="PG520"), found(tmp_path / "closed" / "state"):
+            pass
+    finally:
+        os.seteuid(0)
+
+
 def test_a_symbolic_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
