@@ -89,7 +89,7 @@ def test_random_rules_are_read_as_the_program_lists_them(sandbox: Sandbox, seed:
 def test_where_nothing_lists_legacy_rules_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "has_legacy_tables", lambda family: family == "ip")
     monkeypatch.setattr(programs, "find", lambda _: None)
-    monkeypatch.setattr(live, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert [str(one.detail) for one in live.capture().notes] == [
         "there are legacy rules of iptables, and nothing that lists them"
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from portgate.backends.nftables import TABLE, batch
 from portgate.backends.nftables.kernel.netlink import answer, attributes, error_of, explanation, refused
+from portgate.backends.nftables.kernel.outliving import outliving
 from portgate.backends.nftables.staging import Stage, declared_sets, staged
 from portgate.backends.nftables.transaction import THEN
 from portgate.backends.nftables.values import NotUnderstoodError
@@ -21,11 +22,16 @@ Run = Callable[[str], object]
 
 
 def load(script: str, run: Run) -> int:
-    """Loads a script, in as many transactions as it says; their number.
+    """Loads a script, in as many transactions as it says; their number. More than one are done to their end, whoever kills this process.
 
     Errors: PortgateError; then nothing has changed, but that elements may be gone which were to go, where more than one is needed.
     """
-    first, *others = script.split(THEN)
+    parts = script.split(THEN)
+    return _load(script, run) if len(parts) == 1 else outliving(lambda: _load_all(parts, run))
+
+
+def _load_all(parts: Sequence[str], run: Run) -> int:
+    first, *others = parts
     number, done = _load(first, run), False
     try:
         number += sum(_load(part, run) for part in others)
