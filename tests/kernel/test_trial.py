@@ -168,7 +168,7 @@ def test_killed_at_any_moment_the_host_has_the_old_rules_or_the_new_ones(
     machine.portgate("apply", machine.policy("old"), "--yes", "--confirm", "0")
     whole = {machine.old: "old", new: "new"}
     seen = set()
-    for moment in (*range(0, 400, 50), *range(75, 200, 5)):  # in the second half of that time rules are loaded
+    for moment in (*range(0, 400, 50), *range(75, 200, 10)):  # in the second half of that time rules are loaded
         process = machine.start("apply", machine.policy("new"), "--yes", "--confirm", "0")
         time.sleep(moment / 1000)
         process.send_signal(blow)
