@@ -103,6 +103,18 @@ def test_a_list_with_anything_else_is_left_to_nft(odd: str) -> None:
     assert found is None or found.lists[0].comments[0] == "a, b"
 
 
+def test_a_long_list_of_what_portgate_never_lists_is_left_to_nft(inside: Inside) -> None:
+    listed = ",\n\t\t\t".join(str(number) for number in range(1, 30_000, 2))
+    script = f"table inet portgate {{\n\tset s {{\n\t\ttype mark\n\t\telements = {{\n\t\t\t{listed}\n\t\t}}\n\t}}\n}}\n"
+
+    def body() -> None:
+        assert staged(script) is not None
+        NftablesSession().load(Artifact("nftables", script))
+        assert nft("list set inet portgate s").count("0x0000") == 15_000
+
+    inside(body)
+
+
 def test_a_new_long_list_is_filled_beside_the_rules_that_are_in_force(inside: Inside) -> None:
     def body() -> None:
         session = NftablesSession()

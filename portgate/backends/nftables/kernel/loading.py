@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from portgate.backends.nftables import TABLE, batch
 from portgate.backends.nftables.kernel.netlink import answer, attributes, error_of, explanation, refused
@@ -47,10 +48,15 @@ def _load(script: str, run: Run) -> int:
         _deliver(messages)
         return 1
     if (stage := staged(script)) and (way_back := _way_back(stage)):
-        _load_staged(stage, way_back, run)
-        return len(stage.lists) + 2
+        with suppress(*_NOT_OURS):  # then the way back has been gone
+            _load_staged(stage, way_back, run)
+            return len(stage.lists) + 2
     run(script)
     return 1
+
+
+_NOT_OURS = (OSError, KeyError, NotUnderstoodError)
+"""What says that elements are of a form that is libnftables' to load, or to explain why it can't be loaded."""
 
 
 def _load_staged(stage: Stage, way_back: str, run: Run) -> None:
@@ -68,11 +74,11 @@ def _load_staged(stage: Stage, way_back: str, run: Run) -> None:
 
 
 def _messages(changes: tuple[batch.Change, ...]) -> bytes | None:
-    """None for what is libnftables' to do, or to explain why it can't be done."""
+    """None for what is libnftables' to do."""
     try:
         types = {name: _key_types(name) for name in {one.set for one in changes}}
         return batch.messages(changes, types) if changes else None
-    except (OSError, KeyError, NotUnderstoodError):
+    except _NOT_OURS:
         return None
 
 
