@@ -10,7 +10,7 @@ def main() -> None:
     """Runs the command line, from the first import on without the cyclic collector: a run is short and leaves few cycles behind."""
     gc.disable()
     try:
-        from portgate import cli  # noqa: PLC0415 - the collector must be off before what takes long to import
+        from portgate import cli  # noqa: PLC0415 - the collector is to be off while all this is imported
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)
     cli.main()

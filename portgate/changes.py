@@ -136,7 +136,7 @@ def _also_by(latest: Record | None, backend: Backend) -> tuple[Diagnostic, ...]:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # not resolved: a link may lead elsewhere tomorrow
+    return os.path.abspath(path)  # noqa: PTH100 - not resolved: a link may lead elsewhere tomorrow
 
 
 def _content(path: str) -> bytes | None:

@@ -128,7 +128,7 @@ def _way(asked: Asked, backend: Backend, seen: Seen, today: date) -> _Way:
     from portgate.core.ports import carried_out, says_the_same
     from portgate.language.editing import CannotEditError, NewEntry, edited
 
-    path = os.path.abspath(asked.policy or _last_applied())  # not resolved: a link may lead elsewhere tomorrow
+    path = os.path.abspath(asked.policy or _last_applied())  # noqa: PTH100 - not resolved: a link may lead elsewhere tomorrow
     file = load(path, today)
     wish = _wish(asked, path, file, today)
     timed = _timed(asked, file.policy, wish, backend, today)

@@ -23,7 +23,7 @@ def policy_files(paths: Iterable[str]) -> tuple[str, ...]:
 
     Errors: PG101 for a folder without policies, lest nothing be checked in silence.
     """
-    return tuple(file for path in paths for file in (_below(path) if isdir(path) else (path,)))
+    return tuple(file for path in paths for file in (_below(path) if isdir(path) else (path,)))  # noqa: PTH112 - pathlib is heavy to import
 
 
 def _below(folder: str) -> tuple[str, ...]:

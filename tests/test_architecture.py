@@ -20,15 +20,16 @@ MAX_LINES = 700
 LAYERS = {
     "core": "",
     "programs": "",
+    "children": "",
     "language": "core",
     "report": "core",
-    "backends": "core programs",
+    "backends": "core programs children",
     "sockets": "core language",
     "linux_facts": "core sockets",
     "host": "core programs backends sockets linux_facts",
     "apply": "core backends",
     "engine": "core language backends sockets linux_facts host apply sandbox",
-    "sandbox": "core language backends sockets linux_facts host apply engine report",
+    "sandbox": "core children language backends sockets linux_facts host apply engine report",
     "promises": "core language engine",
     "changes": "core language backends sockets host apply engine",
     "applied": "core backends host apply engine",
@@ -62,11 +63,10 @@ PURE_NAMES = {
     "sys": {"platform"},
     "socket": {"AF_INET", "AF_INET6", "inet_ntop", "inet_pton", "inet_aton"},
     "urllib.parse": {"quote"},
-    "pathlib": {"PurePath", "PurePosixPath"},
 }
 NATIVE = {"nftables", "iptc"}
 # Who may catch everything: one reports a bug with its reproduction, one carries an error out of a forked child.
-CATCH_ALL = {"portgate/cli/__init__.py", "portgate/sandbox/namespace.py"}
+CATCH_ALL = {"portgate/cli/__init__.py", "portgate/children.py"}
 WRITES_CODE = {"portgate/core/dataclasses.py"}  # an `__init__` of the names of its fields, as the standard library does
 
 

@@ -72,8 +72,8 @@ def made(
     persist: bool,
 ) -> Generation:
     """The generation of an apply that happens now. **Shape** `contents` are the policy's files, by path; `artifact` is complete."""
-    from portgate.core.compile import compile as compiled  # noqa: PLC0415 - `status` can do without
-    from portgate.core.fallback import fallback  # noqa: PLC0415 - `status` can do without
+    from portgate.core.compile import compile as compiled  # noqa: PLC0415 - `status` needs the rest of this file, and starts quicker without
+    from portgate.core.fallback import fallback  # noqa: PLC0415 - `status` needs the rest of this file, and starts quicker without
 
     files = tuple((path, content.decode(errors="surrogateescape")) for path, content in contents.items())
     closed = backend.emit(backend.lower(compiled(fallback(policy), date.min))).text if persist else ""
@@ -107,7 +107,7 @@ def generations(state: State) -> Iterator[Generation]:
 
 def loaded(state: State) -> Loaded | None:
     """What the last apply loaded, if this is the same boot and network namespace."""
-    from portgate.core.capture import Loaded  # noqa: PLC0415 - `status` can do without
+    from portgate.core.capture import Loaded  # noqa: PLC0415 - `status` needs the rest of this file, and starts quicker without
 
     latest = record.last(state)
     if latest is None or latest.generation is None or latest.host is None or latest.host != record.host_identity():

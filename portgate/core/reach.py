@@ -107,7 +107,7 @@ def _by_answer(analysis: Analysis, decided: Diagram) -> Iterator[tuple[Answer, D
     """Each answer with the set of packets that get it."""
     space = analysis.space
     for leaf in sorted(space.leaves(decided), key=lambda leaf: str(leaf.value)):
-        yield answer_of(leaf), space.rebuild(decided, lambda one: space.true if one is leaf else space.false)  # noqa: B023 - used at once
+        yield answer_of(leaf), space.rebuild(decided, lambda one: space.true if one is leaf else space.false)  # noqa: B023 - `rebuild` has called it when it returns, before the loop goes on
 
 
 def _one_of(analysis: Analysis, packets: Diagram, known: Mapping[int, int]) -> Packet | None:

@@ -490,7 +490,7 @@ class _Family:
         tracking: list[tuple[Diagram, int]] = []
         for index, row in enumerate(rows):
             going = [leaf for leaf in space.leaves(row) if leaf is not go_on and leaf_of(leaf).kind is Kind.CONTINUE]
-            plain = space.rebuild(row, lambda leaf: go_on if leaf in going else leaf) if going else row  # noqa: B023 - used at once
+            plain = space.rebuild(row, lambda leaf: go_on if leaf in going else leaf) if going else row  # noqa: B023 - `rebuild` has called it when it returns, before the loop goes on
             for changed_here, value in tracking:
                 plain = space.choose(changed_here, space.restrict(plain, {UNTRACKED_STATE: value}), plain)
             found.append(under(space, plain, state) if state else plain)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+from portgate.children import answer_of, value_of
 from portgate.core.dataclasses import dataclass
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
@@ -124,13 +124,16 @@ def die_with_parent() -> None:
 def _report(pipe: socket.socket, function: Callable[[], tuple[T, Sequence[int]]]) -> None:
     """The life of a child: it must not return, for above it lies a copy of the parent's stack."""
     try:
-        try:
-            value, descriptors = function()
-            answer = pickle.dumps((True, value))
-        except Exception as error:  # noqa: BLE001 - none is swallowed: the parent raises it
-            answer, descriptors = pickle.dumps((False, error)), ()
+        descriptors: list[int] = []
+
+        def value() -> T:
+            made, opened = function()
+            descriptors.extend(opened)
+            return made
+
+        answer = answer_of(value)
         sys.stdout.flush()
-        socket.send_fds(pipe, [b"."], list(descriptors))
+        socket.send_fds(pipe, [b"."], descriptors)
         pipe.sendall(answer)
     finally:
         os._exit(0)
@@ -142,10 +145,7 @@ def _received(pipe: socket.socket) -> tuple[T, list[int]]:
         answer = stream.read()
     if not answer:
         raise PortgateError(Diagnostic("PG591", "a process in the sandbox ended before it had answered"))
-    succeeded, value = pickle.loads(answer)  # noqa: S301 - from our own child
-    if not succeeded:
-        raise value
-    return value, descriptors
+    return value_of(answer), descriptors
 
 
 def _unshare(count: int) -> tuple[bool, Sequence[int]]:

@@ -49,6 +49,23 @@ def test_what_it_answers_is_told_and_so_is_why_it_failed() -> None:
         outliving(failing)
 
 
+def test_a_bug_in_it_is_told_as_what_it_is() -> None:
+    def wrong() -> int:
+        return int("three")
+
+    with pytest.raises(ValueError, match="three"):
+        outliving(wrong)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_polite_end_of_all_processes_does_not_end_it(blow: signal.Signals) -> None:
+    def asked_to_end() -> int:
+        os.kill(os.getpid(), blow)
+        return 3
+
+    assert outliving(asked_to_end) == 3
+
+
 def test_that_it_was_killed_is_an_error() -> None:
     def killed() -> int:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -77,7 +77,7 @@ class NftablesSession:
         loaded = self._loaded
         if loaded is None or loaded.generation != self.generation():
             return None
-        from portgate.backends.nftables.conclusion import completed, own_table  # noqa: PLC0415 - few have long lists
+        from portgate.backends.nftables.conclusion import completed, own_table  # noqa: PLC0415 - only long lists are concluded, and few hosts have any
 
         table, text = own_table(self._outline().text), loaded.text()
         whole = completed(table, text, self._set_of_ours) if table and text else None
@@ -126,7 +126,7 @@ class NftablesSession:
         if self._only_tries:
             self._run(artifact.text)
             return
-        from portgate.backends.nftables.kernel import loading  # noqa: PLC0415 - most commands load nothing
+        from portgate.backends.nftables.kernel import loading  # noqa: PLC0415 - most commands load nothing, and start quicker without
 
         self._transactions = loading.load(artifact.text, self._run)
 
@@ -226,7 +226,7 @@ def _distribution() -> ModuleType | None:
     """Looked up by its place, because a virtual environment hides it."""
     if not os.path.exists(DISTRIBUTION):
         return None
-    from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415 - only where it is
+    from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415 - where the distribution has no binding it is not needed
 
     specification = spec_from_file_location("portgate_libnftables", DISTRIBUTION)
     if specification is None or specification.loader is None:

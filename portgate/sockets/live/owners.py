@@ -142,5 +142,5 @@ def _cgroup2() -> str | None:
 
 
 def _read(path: str) -> str:
-    with open(path, errors="backslashreplace") as file:
+    with open(path, errors="backslashreplace") as file:  # noqa: PTH123 - importing pathlib takes as long as the rest of this
         return file.read()

@@ -118,7 +118,7 @@ def named_port(name: str, protocol: int) -> int | None:
     """The port that a service of this name has everywhere, else None."""
     if name.isdigit():
         return None
-    from portgate.language.services import lookup  # noqa: PLC0415 - a table that is read when a name is met
+    from portgate.language.services import lookup  # noqa: PLC0415 - a large table, which is read only if a listing has a name in place of a port
 
     ranges = [one for one in lookup(name.lower()) or () if one.first == one.last]
     exact = (one.first for one in ranges if one.protocol == protocol)

@@ -14,10 +14,10 @@ from typing import Any
 
 
 def _listing(family: str) -> Iterator[str]:
-    import iptc  # noqa: PLC0415 - optional
+    import iptc  # noqa: PLC0415 - an optional package, for which whoever starts this program has looked
 
     kind = iptc.Table6 if family == "ip6" else iptc.Table
-    with open(f"/proc/self/net/{family}_tables_names", encoding="ascii") as names:
+    with open(f"/proc/self/net/{family}_tables_names", encoding="ascii") as names:  # noqa: PTH123 - no pathlib: it starts quicker
         tables = names.read().split()
     for name in tables:
         table = kind(name, autocommit=False)

@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 import os
-import pickle
+import signal
 from collections.abc import Callable
+from typing import NoReturn
 
+from portgate.children import answer_of, value_of
 from portgate.core.diagnostics import Diagnostic, PortgateError
 
 
 def outliving(work: Callable[[], int]) -> int:
-    """What `work` answers, which is done by a process of its own: out of reach of a terminal, and of whoever kills this one.
+    """What `work` answers, which is done by a process of its own: out of reach of a terminal, and of whoever ends this one.
 
-    Whatever locks this process holds stay held until it is done. Errors: PortgateError as of `work`, also when that process was killed.
+    Whatever locks this process holds stay held until it is done. Errors: those of `work`, and PortgateError when that process was killed.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setsid()
-        _tell(writing, work)
-    os.close(writing)
+        _outlive(writing, work)
     try:
+        os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            told = pipe.read()
+            answer = pipe.read()
     finally:
         os.waitpid(child, 0)  # also after an interrupt: what restores the old rules must not run beside it
-    if not told:
+    if not answer:
         raise PortgateError(Diagnostic("PG531", "the process that loads the rules was killed"))
-    answer = pickle.loads(told)  # noqa: S301 - from our own child
-    if isinstance(answer, PortgateError):
-        raise answer
-    return int(answer)
+    return int(value_of(answer))
 
 
-def _tell(writing: int, work: Callable[[], int]) -> None:
-    """Never returns."""
+def _outlive(writing: int, work: Callable[[], int]) -> NoReturn:
+    """The life of the child: it must not return, for above it lies a copy of the parent's stack."""
     try:
+        os.setsid()
+        for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        answer = answer_of(work)
         with os.fdopen(writing, "wb") as pipe:
-            pipe.write(pickle.dumps(_answer(work)))
+            pipe.write(answer)
     finally:
         os._exit(0)
-
-
-def _answer(work: Callable[[], int]) -> int | PortgateError:
-    try:
-        return work()
-    except PortgateError as error:
-        return error
